@@ -1,0 +1,1 @@
+"""A worker, scheduler and client of the Distributive Compute Platform, built as a message-queue actor system."""

@@ -1,0 +1,1 @@
+"""The actors of a worker, their mailbox and their base."""

@@ -1,0 +1,1 @@
+"""The one typed model of all settings, their defaults, and the order in which sources override them."""

@@ -1,0 +1,1 @@
+"""The evaluator host of a box: its daemon, its sandboxes and their confinement."""

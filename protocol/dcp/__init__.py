@@ -1,0 +1,1 @@
+"""The DCP wire protocol: serialisation, signatures, transport, connections and operations."""

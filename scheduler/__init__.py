@@ -1,0 +1,1 @@
+"""The scheduler of a distributed computer: its services, named as the wire names them, and its store."""
