@@ -1,5 +1,6 @@
 """Addresses: twenty bytes, written as ``0x`` and forty hex digits whose case is a checksum (EIP-55)."""
 
+import functools
 import re
 
 from Crypto.Hash import keccak
@@ -26,6 +27,7 @@ class Address(str):
         return bytes.fromhex(self[2:])
 
 
+@functools.lru_cache(maxsize=4096)  # a connection recovers the same address all its life
 def to_checksum(raw: bytes) -> Address:
     """Spell twenty bytes as a checksummed address."""
     if len(raw) != 20:

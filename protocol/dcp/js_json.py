@@ -1,7 +1,7 @@
 """JSON text exactly as JavaScript's ``JSON.stringify`` prints it, and a bounded reader.
 
-A DCP peer signs the text of a message, and its reader may parse and re-stringify it before it checks the signature.
-So our text must equal JavaScript's to the character: number forms, integer-like keys first and ascending, no
+A DCP peer signs the text of a message, and its reader may parse and re-stringify it before it checks the
+signature. So our text must equal JavaScript's to the character: number forms, integer-like keys first and ascending, no
 spaces, non-ASCII literal, lone surrogates as lower-case ``\\udxxx``.
 """
 
@@ -34,7 +34,7 @@ class JsJsonError(DcpError):
 def dumps(value: Any) -> str:
     """Print dicts with str keys, lists, tuples, str, int, float, bool and None as JavaScript would.
 
-    Numbers are JavaScript's: an int beyond 2**53 is rounded to a double; NaN and infinities print as ``null``.
+    Numbers are JavaScript's: an int beyond 2**53 is rounded to a double; NaN and infinity print as ``null``.
     """
     try:
         if _prints_alike(value):

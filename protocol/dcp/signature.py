@@ -1,9 +1,8 @@
-"""Keys and signatures: recoverable ECDSA over secp256k1, on the hash that Ethereum uses for personal messages.
+"""Keys and signatures: recoverable ECDSA over secp256k1, on the hash of Ethereum's personal messages.
 
 A signature names its signer: the address is recovered from it, so a verifier needs no public key.
 """
 
-import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +26,7 @@ def keccak256(data: bytes) -> bytes:
 
 
 def personal_hash(message: bytes) -> bytes:
-    """Hash a message the way that Ethereum's personal signatures do: behind a prefix and the length in bytes."""
+    """Hash a message as Ethereum's personal signatures do: behind a prefix and the length in bytes."""
     state = keccak.new(digest_bits=256, data=b"\x19Ethereum Signed Message:\n%d" % len(message))
     return state.update(message).digest()
 
@@ -79,12 +78,7 @@ def recover(signature: Signature, message: bytes) -> Address:
 
 
 def _address_of(key: coincurve.PublicKey) -> Address:
-    return _checksummed(keccak256(key.format(compressed=False)[1:])[-20:])
-
-
-_checksummed = functools.lru_cache(maxsize=4096)(
-    to_checksum
-)  # a connection recovers the same address all its life
+    return to_checksum(keccak256(key.format(compressed=False)[1:])[-20:])
 
 
 class PrivateKey:
