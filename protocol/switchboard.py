@@ -1,0 +1,443 @@
+"""The switchboard of a process: every actor in it is an address, near or far.
+
+One thread owns the process's ZeroMQ sockets. ``tell`` and ``ask`` may be called from any thread and never
+block: a message to an actor of the same process goes straight into its mailbox, any other one is queued for
+the owning thread. Order is kept from one sender to one target either way. Delivery is at most once: what
+was queued or on the wire when a connection broke is lost, and the actors' own protocol (commit before
+acknowledge, heartbeats) covers that.
+
+A peer that dials in is known by a name that ZeroMQ makes up anew for every connection; a peer that this
+process has dialled is known by the name given to `Switchboard.connect`.
+"""
+
+import heapq
+import itertools
+import os
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, NamedTuple
+
+import zmq
+from loguru import logger
+
+from .curve import Authenticator, DialIn
+from .framing import FramingError, Header, Kind, decode, decode_header, encode, encode_header
+from .links import Incoming, Link, LinkEvent, SwitchboardError, dial, listen
+
+__all__ = ["Address", "Delivery", "LinkEvent", "Switchboard", "SwitchboardError"]
+
+_COMPLAIN_EVERY_S = 10.0
+_REDIAL_S = 0.2
+_REDIAL_MAX_S = 5.0
+_FAIR_SHARE = 256  # messages taken from one socket before the others have their turn
+
+
+class Address(NamedTuple):
+    """Where an actor is. ``peer`` is b"" for this process."""
+
+    peer: bytes
+    actor: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A message that has arrived."""
+
+    sender: Address
+    user: str  # "local", or the public key that the peer has proved to own
+    message: Any
+    bodies: tuple[bytes, ...] = ()
+    correlation: int = 0  # not 0 when the sender waits for a reply
+    switchboard: "Switchboard | None" = field(default=None, repr=False, compare=False)
+
+    def reply(self, message: Any, *bodies: bytes) -> None:
+        """Answer: to the waiting `Switchboard.ask`, or as a new message to the actor that sent this one."""
+        if self.switchboard is None:
+            raise SwitchboardError("a delivery that came from no switchboard cannot be answered")
+        self.switchboard.answer(self, message, bodies)
+
+
+Put = Callable[[Delivery], None]
+
+
+class _Target(NamedTuple):
+    put: Put
+    remote: bool
+
+
+class _Outgoing(NamedTuple):
+    to: Address
+    header: Header
+    message: Any
+    bodies: tuple[bytes, ...]
+
+
+class _Ask(NamedTuple):
+    peer: bytes
+    future: "Future[Delivery]"
+
+
+class Switchboard:
+    """Carries messages between the actors of this process and those of its peers."""
+
+    def __init__(
+        self,
+        name: bytes | str,
+        *,
+        on_unroutable: Callable[[Address, Any], None] | None = None,
+        on_failure: Callable[[str, BaseException], None] | None = None,
+    ) -> None:
+        """``name`` is what peers call this process; messages to that peer stay in the process.
+
+        ``on_unroutable`` is told of messages whose peer or actor does not exist (on any thread).
+        ``on_failure`` is told when an actor has failed; the process should end then.
+        """
+        self.name = name.encode() if isinstance(name, str) else name
+        self.on_unroutable = on_unroutable
+        self.on_failure = on_failure
+        self._targets: dict[str, _Target] = {}
+        self._outbox: deque[_Outgoing | Callable[[], None]] = deque()
+        self._awake = False
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._asks: dict[int, _Ask] = {}
+        self._agenda: list[tuple[float, int, Callable[[], None] | None]] = []  # None: an ask's deadline
+        self._numbers = itertools.count(1)
+        self._links: list[Link] = []
+        self._authenticators: list[Authenticator | None] = []  # of the bound ones, by their number less one
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._zap = self._context.socket(zmq.REP)
+        self._zap.bind("inproc://zeromq.zap.01")
+        self._poller = zmq.Poller()
+        self._poller.register(self._wake, zmq.POLLIN)
+        self._poller.register(self._zap, zmq.POLLIN)
+        self._thread: threading.Thread | None = None
+        self._stopping = False
+        self._linger_ms = 0
+
+    # -- any thread -----------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the thread that owns the sockets."""
+        self._thread = threading.Thread(target=self._run, name="switchboard", daemon=True)
+        self._thread.start()
+
+    def stop(self, linger_s: float = 1.0) -> None:
+        """Send what is queued, waiting for peers at most ``linger_s``, and close. Asks still open fail."""
+
+        def stop() -> None:
+            self._stopping = True
+
+        if self._context.closed:
+            return
+        self._linger_ms = int(linger_s * 1000)
+        if self._thread is None:
+            self._close()
+        elif self._thread is not threading.current_thread():
+            self._post(stop)
+            self._thread.join()
+
+    def bind(self, endpoint: str, curve: Authenticator | None = None) -> str:
+        """Accept peers at an endpoint; gives the actual one (``tcp://127.0.0.1:*`` takes any free port)."""
+        return self._on_owner(lambda: self._add(self._listen(endpoint, curve)))
+
+    def connect(
+        self,
+        peer: bytes,
+        endpoint: str,
+        curve: DialIn | None = None,
+        on_link: Callable[[LinkEvent], None] | None = None,
+    ) -> None:
+        """Dial the process at an endpoint and call it ``peer``. Reconnects by itself; ``on_link`` is told."""
+        self._on_owner(lambda: self._add(dial(self._context, peer, endpoint, curve, on_link)))
+
+    def register(self, actor: str, put: Put, *, remote: bool = True) -> None:
+        """Give an actor its address. ``put`` is called from any thread and must not block.
+
+        With ``remote=False`` only actors of this process reach it.
+        """
+        if actor in self._targets:
+            raise SwitchboardError(f"there is already an actor named {actor!r} in this process")
+        self._targets[actor] = _Target(put, remote)
+
+    def unregister(self, actor: str) -> None:
+        """Take an actor's address away."""
+        self._targets.pop(actor, None)
+
+    def tell(self, to: Address, message: Any, *bodies: bytes, sender: str = "") -> None:
+        """Send a message."""
+        if self._is_here(to.peer):
+            delivery = Delivery(Address(b"", sender), "local", message, bodies, 0, self)
+            if not self._deliver(to.actor, delivery):
+                self._unroutable(to, message, "no such actor here")
+        else:
+            self._post(_Outgoing(to, Header(Kind.TELL, to.actor, sender, 0), message, bodies))
+
+    def ask(
+        self, to: Address, message: Any, *bodies: bytes, timeout: float = 30.0, sender: str = ""
+    ) -> "Future[Delivery]":
+        """Send a message and give the future of its reply; TimeoutError after ``timeout`` seconds."""
+        number = next(self._numbers)
+        future: Future[Delivery] = Future()
+        here = self._is_here(to.peer)
+        self._asks[number] = _Ask(b"" if here else to.peer, future)
+        self._post(lambda: heapq.heappush(self._agenda, (time.monotonic() + timeout, number, None)))
+        if here:
+            delivery = Delivery(Address(b"", sender), "local", message, bodies, number, self)
+            if not self._deliver(to.actor, delivery):
+                self._fail_ask(number, SwitchboardError(f"there is no actor named {to.actor!r} here"))
+        else:
+            self._post(_Outgoing(to, Header(Kind.ASK, to.actor, sender, number), message, bodies))
+        return future
+
+    def answer(self, delivery: Delivery, message: Any, bodies: tuple[bytes, ...]) -> None:
+        """Answer a delivery; see `Delivery.reply`."""
+        to = delivery.sender
+        if not delivery.correlation:
+            if to.actor:
+                self.tell(to, message, *bodies)
+        elif self._is_here(to.peer):
+            self._resolve(delivery.correlation, Delivery(Address(b"", ""), "local", message, bodies, 0, self))
+        else:
+            header = Header(Kind.REPLY, to.actor, "", delivery.correlation)
+            self._post(_Outgoing(to, header, message, bodies))
+
+    # -- helpers of any thread ------------------------------------------------------------------------------
+
+    def _is_here(self, peer: bytes) -> bool:
+        return not peer or peer == self.name
+
+    def _post(self, item: _Outgoing | Callable[[], None]) -> None:
+        self._outbox.append(item)
+        if (
+            not self._awake
+        ):  # a needless wake is cheap, a lost one is not: the owner clears this before it drains
+            self._awake = True
+            if not self._context.closed:
+                os.eventfd_write(self._wake, 1)
+
+    def _on_owner(self, action: Callable[[], str]) -> str:
+        if self._thread is None or self._thread is threading.current_thread():
+            return action()
+        done: Future[str] = Future()
+
+        def run() -> None:
+            try:
+                done.set_result(action())
+            except BaseException as error:
+                done.set_exception(error)
+
+        self._post(run)
+        return done.result()
+
+    def _deliver(self, actor: str, delivery: Delivery) -> bool:
+        target = self._targets.get(actor)
+        if target is None or (delivery.sender.peer and not target.remote):
+            return False
+        target.put(delivery)
+        return True
+
+    def _resolve(self, number: int, delivery: Delivery) -> None:
+        ask = self._asks.get(number)
+        if ask is None or ask.peer != delivery.sender.peer:
+            logger.debug("a reply came that nobody waits for: {}", type(delivery.message).__name__)
+            return
+        self._asks.pop(number, None)
+        if ask.future.set_running_or_notify_cancel():
+            ask.future.set_result(delivery)
+
+    def _fail_ask(self, number: int, error: BaseException) -> None:
+        ask = self._asks.pop(number, None)
+        if ask is not None and ask.future.set_running_or_notify_cancel():
+            ask.future.set_exception(error)
+
+    def _unroutable(self, to: Address, message: Any, why: str) -> None:
+        logger.debug("{} for {} is dropped: {}", type(message).__name__, to.actor, why)
+        if self.on_unroutable is not None:
+            self.on_unroutable(to, message)
+
+    # -- the owner of the sockets ---------------------------------------------------------------------------
+
+    def _listen(self, endpoint: str, curve: Authenticator | None) -> Link:
+        index = len(self._authenticators) + 1
+        link = listen(self._context, endpoint, curve, index)
+        self._authenticators.append(curve)
+        return link
+
+    def _add(self, link: Link) -> str:
+        self._links.append(link)
+        self._poller.register(link.socket, zmq.POLLIN)
+        if link.monitor is not None:
+            self._poller.register(link.monitor, zmq.POLLIN)
+        return link.endpoint
+
+    def _remove(self, link: Link) -> None:
+        self._links.remove(link)
+        self._poller.unregister(link.socket)
+        if link.monitor is not None:
+            self._poller.unregister(link.monitor)
+        link.close(0)
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping:
+                ready = {item for item, _ in self._poller.poll(self._keep_time())}
+                if self._wake in ready:
+                    os.eventfd_read(self._wake)
+                self._awake = False
+                self._drain()
+                if self._zap in ready:
+                    self._answer_zap()
+                for link in list(self._links):
+                    if link.socket in ready:
+                        self._receive(link)
+                    if link.monitor in ready:
+                        self._follow(link)
+        except Exception as error:
+            logger.exception("the switchboard failed")
+            if self.on_failure is not None:
+                self.on_failure("switchboard", error)
+        finally:
+            self._drain()
+            self._close()
+
+    def _keep_time(self) -> int | None:
+        """Do what is due, as failing old asks; gives milliseconds until the next thing is, None for never."""
+        while self._agenda:
+            due, number, call = self._agenda[0]
+            open_still = call is not None or number in self._asks
+            if open_still and due > time.monotonic():
+                return int((due - time.monotonic()) * 1000) + 1
+            heapq.heappop(self._agenda)
+            if call is not None:
+                call()
+            else:
+                self._fail_ask(number, TimeoutError("the reply did not come in time"))
+        return None
+
+    def _follow(self, link: Link) -> None:
+        """Tell what happened to a connection that this process has dialled, and dial anew when it broke.
+
+        ZeroMQ's own reconnect gives up after some errors (a refused key is one) and sends what it had
+        queued for the old connection to the new one; a fresh socket does neither.
+        """
+        for event in link.link_events():
+            if link.on_link is not None:
+                link.on_link(event)
+            if event is LinkEvent.UP:
+                link.broken = 0
+                continue
+            self._remove(link)
+            link.broken += 1
+            wait = min(_REDIAL_MAX_S, _REDIAL_S * 2 ** min(link.broken - 1, 10)) * random.uniform(0.5, 1.0)
+            call = partial(self._redial, link)
+            heapq.heappush(self._agenda, (time.monotonic() + wait, next(self._numbers), call))
+            return
+
+    def _redial(self, link: Link) -> None:
+        fresh = dial(self._context, link.peer, link.endpoint, link.curve, link.on_link)
+        fresh.broken = link.broken
+        self._add(fresh)
+
+    def _drain(self) -> None:
+        while self._outbox:
+            item = self._outbox.popleft()
+            if callable(item):
+                item()
+            else:
+                self._send(item)
+
+    def _send(self, item: _Outgoing) -> None:
+        header = item.header
+        link = next((link for link in self._links if link.owns(item.to.peer)), None)
+        why: str
+        if link is None:
+            why = "no such peer"
+        else:
+            try:
+                frame = b"" if header.kind is Kind.NOBODY else encode(item.message)
+                link.send(item.to.peer, encode_header(header), frame, item.bodies)
+            except FramingError as error:
+                logger.error("a message of this program is wrong: {}", error)
+                why = str(error)
+            except zmq.ZMQError as error:
+                why = "the peer is gone" if error.errno == zmq.EHOSTUNREACH else "the peer does not read"
+            else:
+                return
+        if header.kind is Kind.ASK:
+            self._fail_ask(header.correlation, SwitchboardError(f"{header.target} cannot be reached: {why}"))
+        self._unroutable(item.to, item.message, why)
+
+    def _receive(self, link: Link) -> None:
+        for _ in range(_FAIR_SHARE):
+            incoming = link.receive()
+            if incoming is None:
+                return
+            try:
+                self._accept(link, incoming)
+            except FramingError as error:
+                self._complain(link, incoming, str(error))
+
+    def _accept(self, link: Link, incoming: Incoming) -> None:
+        frames = incoming.frames
+        if link.authenticator is not None and not link.authenticator.still_authorised(incoming.user):
+            raise FramingError("its key is no longer authorised")
+        if len(frames) < 2:
+            raise FramingError("a message has a header and a message frame at least")
+        header = decode_header(frames[0])
+        if header.kind is Kind.NOBODY:
+            ask = self._asks.get(header.correlation)
+            if ask is not None and ask.peer == incoming.peer:
+                self._fail_ask(header.correlation, SwitchboardError(f"{incoming.peer!r} has no such actor"))
+            return
+        sender = Address(incoming.peer, header.sender)
+        number = 0 if header.kind is Kind.TELL else header.correlation
+        message, bodies = decode(frames[1]), tuple(frames[2:])
+        delivery = Delivery(sender, incoming.user, message, bodies, number, self)
+        if header.kind is Kind.REPLY:
+            self._resolve(number, delivery)
+        elif not self._deliver(header.target, delivery):
+            if header.kind is Kind.ASK:
+                self._send(_Outgoing(sender, Header(Kind.NOBODY, header.sender, "", number), None, ()))
+            logger.debug("{} came for {!r}, which is not here", type(message).__name__, header.target)
+
+    def _complain(self, link: Link, incoming: Incoming, why: str) -> None:
+        """Log a bad message, at most one line in 10 s for each socket."""
+        now = time.monotonic()
+        if now - link.complained_at < _COMPLAIN_EVERY_S and link.complained_at:
+            link.suppressed += 1
+            return
+        logger.bind(user=incoming.user).warning(
+            "a message from a peer at {} is dropped: {} ({} more were dropped silently)",
+            link.endpoint,
+            why,
+            link.suppressed,
+        )
+        link.suppressed, link.complained_at = 0, now
+
+    def _answer_zap(self) -> None:
+        request = self._zap.recv_multipart()
+        domain = request[2] if len(request) > 2 else b""
+        authenticator = self._authenticators[int(domain) - 1] if domain else None
+        if authenticator is None:  # ipc, whose folder is private
+            self._zap.send_multipart([b"1.0", request[1], b"200", b"OK", b"local", b""])
+        else:
+            self._zap.send_multipart(authenticator.answer(request))
+
+    def _close(self) -> None:
+        for number in list(self._asks):
+            self._fail_ask(number, SwitchboardError("the switchboard has stopped"))
+        for link in self._links:
+            link.close(self._linger_ms)
+        self._zap.close(0)
+        self._context.term()
+
+    def __del__(self) -> None:
+        # not in _close: a tell from another thread may still be on its way to the descriptor
+        if hasattr(self, "_wake"):
+            os.close(self._wake)
