@@ -1,0 +1,69 @@
+"""Sets of slice numbers as a few intervals, because a job may have a thousand million slices.
+
+An interval is ``(first, count)``; a set is a list of them, ascending and disjoint. All functions are pure.
+"""
+
+from collections.abc import Iterable, Sequence
+
+Interval = tuple[int, int]
+
+
+def count_of(intervals: Iterable[Interval]) -> int:
+    """How many slice numbers the intervals hold."""
+    return sum(count for _, count in intervals)
+
+
+def normalise(intervals: Iterable[Interval]) -> list[Interval]:
+    """Sort, drop what is empty, and merge what touches or overlaps."""
+    merged: list[Interval] = []
+    for first, count in sorted(intervals):
+        if count <= 0:
+            continue
+        if merged and first <= merged[-1][0] + merged[-1][1]:
+            start, length = merged[-1]
+            merged[-1] = (start, max(length, first + count - start))
+        else:
+            merged.append((first, count))
+    return merged
+
+
+def from_numbers(numbers: Iterable[int]) -> list[Interval]:
+    """The intervals that hold exactly these numbers."""
+    return normalise((number, 1) for number in numbers)
+
+
+def subtract(left: Sequence[Interval], first: int, count: int) -> tuple[list[Interval], list[Interval]]:
+    """Take ``[first, first + count)`` out of ``left``; return what stays and what was really taken."""
+    if len(left) == 1 and left[0] == (first, count):  # nearly every call
+        return [], [(first, count)]
+    end = first + count
+    stays: list[Interval] = []
+    taken: list[Interval] = []
+    for start, length in left:
+        stop = start + length
+        low, high = max(start, first), min(stop, end)
+        if low >= high:
+            stays.append((start, length))
+            continue
+        taken.append((low, high - low))
+        if start < low:
+            stays.append((start, low - start))
+        if high < stop:
+            stays.append((high, stop - high))
+    return stays, taken
+
+
+def intersect(left: Sequence[Interval], right: Sequence[Interval]) -> list[Interval]:
+    """The numbers that are in both sets."""
+    common: list[Interval] = []
+    for first, count in right:
+        common += subtract(left, first, count)[1]
+    return normalise(common)
+
+
+def difference(left: Sequence[Interval], right: Iterable[Interval]) -> list[Interval]:
+    """The numbers of ``left`` that are not in ``right``."""
+    stays = list(left)
+    for first, count in right:
+        stays, _ = subtract(stays, first, count)
+    return stays
