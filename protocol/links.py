@@ -5,12 +5,14 @@ Used only by `switchboard`, and only on its thread.
 
 import os
 import stat
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 import zmq
+from loguru import logger
 from zmq.utils.monitor import parse_monitor_message
 
 from ..errors import DcpError
@@ -26,6 +28,7 @@ MAX_QUEUED = 100_000
 _MAX_IPC_PATH = 107
 _HEARTBEAT_MS = 5_000
 _SILENCE_MS = 15_000
+_COMPLAIN_EVERY_S = 10.0
 _MONITORED = (
     zmq.EVENT_HANDSHAKE_SUCCEEDED
     | zmq.EVENT_HANDSHAKE_FAILED_AUTH
@@ -125,12 +128,50 @@ class Link:
                 events.append(LinkEvent.REFUSED)
         return events
 
+    def complain(self, incoming: Incoming, why: str) -> None:
+        """Log that a bad message was dropped, at most one line in 10 s."""
+        now = time.monotonic()
+        if self.complained_at and now - self.complained_at < _COMPLAIN_EVERY_S:
+            self.suppressed += 1
+            return
+        logger.bind(user=incoming.user).warning(
+            "a message from a peer at {} is dropped: {} ({} others were since the last such line)",
+            self.endpoint,
+            why,
+            self.suppressed,
+        )
+        self.suppressed, self.complained_at = 0, now
+
     def close(self, linger_ms: int) -> None:
         """Close; what is still queued for peers may take ``linger_ms`` more."""
         if self.monitor is not None:
             self.socket.disable_monitor()
             self.monitor.close(0)
         self.socket.close(linger_ms)
+
+
+class Zap:
+    """The place where ZeroMQ asks whether a peer may attach; one for each context."""
+
+    def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]") -> None:
+        self._authenticators: list[Authenticator | None] = []
+        self.socket = context.socket(zmq.REP)
+        self.socket.bind("inproc://zeromq.zap.01")
+
+    def number(self, authenticator: Authenticator | None) -> int:
+        """Give a bound socket its number, which is also its ZAP domain."""
+        self._authenticators.append(authenticator)
+        return len(self._authenticators)
+
+    def answer(self) -> None:
+        """Answer one request. Where there are no keys (ipc) the private folder has decided already."""
+        request = self.socket.recv_multipart()
+        domain = request[2] if len(request) > 2 else b""
+        authenticator = self._authenticators[int(domain) - 1] if domain else None
+        if authenticator is None:
+            self.socket.send_multipart([b"1.0", request[1], b"200", b"OK", b"local", b""])
+        else:
+            self.socket.send_multipart(authenticator.answer(request))
 
 
 def _router(context: "zmq.Context[zmq.Socket[bytes]]", endpoint: str) -> "zmq.Socket[bytes]":

@@ -10,8 +10,6 @@ A peer that dials in is known by a name that ZeroMQ makes up anew for every conn
 process has dialled is known by the name given to `Switchboard.connect`.
 """
 
-import heapq
-import itertools
 import os
 import random
 import threading
@@ -19,51 +17,23 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
 import zmq
 from loguru import logger
 
+from .asks import Agenda, Asks
 from .curve import Authenticator, DialIn
+from .delivery import Address, Delivery, Put
 from .framing import FramingError, Header, Kind, decode, decode_header, encode, encode_header
-from .links import Incoming, Link, LinkEvent, SwitchboardError, dial, listen
+from .links import Incoming, Link, LinkEvent, SwitchboardError, Zap, dial, listen
 
 __all__ = ["Address", "Delivery", "LinkEvent", "Switchboard", "SwitchboardError"]
 
-_COMPLAIN_EVERY_S = 10.0
 _REDIAL_S = 0.2
 _REDIAL_MAX_S = 5.0
 _FAIR_SHARE = 256  # messages taken from one socket before the others have their turn
-
-
-class Address(NamedTuple):
-    """Where an actor is. ``peer`` is b"" for this process."""
-
-    peer: bytes
-    actor: str
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """A message that has arrived."""
-
-    sender: Address
-    user: str  # "local", or the public key that the peer has proved to own
-    message: Any
-    bodies: tuple[bytes, ...] = ()
-    correlation: int = 0  # not 0 when the sender waits for a reply
-    switchboard: "Switchboard | None" = field(default=None, repr=False, compare=False)
-
-    def reply(self, message: Any, *bodies: bytes) -> None:
-        """Answer: to the waiting `Switchboard.ask`, or as a new message to the actor that sent this one."""
-        if self.switchboard is None:
-            raise SwitchboardError("a delivery that came from no switchboard cannot be answered")
-        self.switchboard.answer(self, message, bodies)
-
-
-Put = Callable[[Delivery], None]
 
 
 class _Target(NamedTuple):
@@ -76,11 +46,6 @@ class _Outgoing(NamedTuple):
     header: Header
     message: Any
     bodies: tuple[bytes, ...]
-
-
-class _Ask(NamedTuple):
-    peer: bytes
-    future: "Future[Delivery]"
 
 
 class Switchboard:
@@ -105,17 +70,14 @@ class Switchboard:
         self._outbox: deque[_Outgoing | Callable[[], None]] = deque()
         self._awake = False
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._asks: dict[int, _Ask] = {}
-        self._agenda: list[tuple[float, int, Callable[[], None] | None]] = []  # None: an ask's deadline
-        self._numbers = itertools.count(1)
+        self._asks = Asks()
+        self._agenda = Agenda()  # the owner's
         self._links: list[Link] = []
-        self._authenticators: list[Authenticator | None] = []  # of the bound ones, by their number less one
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._zap = self._context.socket(zmq.REP)
-        self._zap.bind("inproc://zeromq.zap.01")
+        self._zap = Zap(self._context)
         self._poller = zmq.Poller()
         self._poller.register(self._wake, zmq.POLLIN)
-        self._poller.register(self._zap, zmq.POLLIN)
+        self._poller.register(self._zap.socket, zmq.POLLIN)
         self._thread: threading.Thread | None = None
         self._stopping = False
         self._linger_ms = 0
@@ -144,7 +106,9 @@ class Switchboard:
 
     def bind(self, endpoint: str, curve: Authenticator | None = None) -> str:
         """Accept peers at an endpoint; gives the actual one (``tcp://127.0.0.1:*`` takes any free port)."""
-        return self._on_owner(lambda: self._add(self._listen(endpoint, curve)))
+        return self._on_owner(
+            lambda: self._add(listen(self._context, endpoint, curve, self._zap.number(curve)))
+        )
 
     def connect(
         self,
@@ -182,15 +146,15 @@ class Switchboard:
         self, to: Address, message: Any, *bodies: bytes, timeout: float = 30.0, sender: str = ""
     ) -> "Future[Delivery]":
         """Send a message and give the future of its reply; TimeoutError after ``timeout`` seconds."""
-        number = next(self._numbers)
-        future: Future[Delivery] = Future()
         here = self._is_here(to.peer)
-        self._asks[number] = _Ask(b"" if here else to.peer, future)
-        self._post(lambda: heapq.heappush(self._agenda, (time.monotonic() + timeout, number, None)))
+        number, future = self._asks.open(b"" if here else to.peer)
+        due = time.monotonic() + timeout
+        expire, wanted = partial(self._asks.expire, number), partial(self._asks.is_open, number)
+        self._post(lambda: self._agenda.at(due, expire, wanted))
         if here:
             delivery = Delivery(Address(b"", sender), "local", message, bodies, number, self)
             if not self._deliver(to.actor, delivery):
-                self._fail_ask(number, SwitchboardError(f"there is no actor named {to.actor!r} here"))
+                self._asks.fail(number, SwitchboardError(f"there is no actor named {to.actor!r} here"))
         else:
             self._post(_Outgoing(to, Header(Kind.ASK, to.actor, sender, number), message, bodies))
         return future
@@ -202,7 +166,8 @@ class Switchboard:
             if to.actor:
                 self.tell(to, message, *bodies)
         elif self._is_here(to.peer):
-            self._resolve(delivery.correlation, Delivery(Address(b"", ""), "local", message, bodies, 0, self))
+            reply = Delivery(Address(b"", ""), "local", message, bodies, 0, self)
+            self._asks.settle(delivery.correlation, b"", reply)
         else:
             header = Header(Kind.REPLY, to.actor, "", delivery.correlation)
             self._post(_Outgoing(to, header, message, bodies))
@@ -242,32 +207,12 @@ class Switchboard:
         target.put(delivery)
         return True
 
-    def _resolve(self, number: int, delivery: Delivery) -> None:
-        ask = self._asks.get(number)
-        if ask is None or ask.peer != delivery.sender.peer:
-            logger.debug("a reply came that nobody waits for: {}", type(delivery.message).__name__)
-            return
-        self._asks.pop(number, None)
-        if ask.future.set_running_or_notify_cancel():
-            ask.future.set_result(delivery)
-
-    def _fail_ask(self, number: int, error: BaseException) -> None:
-        ask = self._asks.pop(number, None)
-        if ask is not None and ask.future.set_running_or_notify_cancel():
-            ask.future.set_exception(error)
-
     def _unroutable(self, to: Address, message: Any, why: str) -> None:
         logger.debug("{} for {} is dropped: {}", type(message).__name__, to.actor, why)
         if self.on_unroutable is not None:
             self.on_unroutable(to, message)
 
     # -- the owner of the sockets ---------------------------------------------------------------------------
-
-    def _listen(self, endpoint: str, curve: Authenticator | None) -> Link:
-        index = len(self._authenticators) + 1
-        link = listen(self._context, endpoint, curve, index)
-        self._authenticators.append(curve)
-        return link
 
     def _add(self, link: Link) -> str:
         self._links.append(link)
@@ -286,13 +231,13 @@ class Switchboard:
     def _run(self) -> None:
         try:
             while not self._stopping:
-                ready = {item for item, _ in self._poller.poll(self._keep_time())}
+                ready = {item for item, _ in self._poller.poll(self._agenda.work_off())}
                 if self._wake in ready:
                     os.eventfd_read(self._wake)
                 self._awake = False
                 self._drain()
-                if self._zap in ready:
-                    self._answer_zap()
+                if self._zap.socket in ready:
+                    self._zap.answer()
                 for link in list(self._links):
                     if link.socket in ready:
                         self._receive(link)
@@ -305,20 +250,6 @@ class Switchboard:
         finally:
             self._drain()
             self._close()
-
-    def _keep_time(self) -> int | None:
-        """Do what is due, as failing old asks; gives milliseconds until the next thing is, None for never."""
-        while self._agenda:
-            due, number, call = self._agenda[0]
-            open_still = call is not None or number in self._asks
-            if open_still and due > time.monotonic():
-                return int((due - time.monotonic()) * 1000) + 1
-            heapq.heappop(self._agenda)
-            if call is not None:
-                call()
-            else:
-                self._fail_ask(number, TimeoutError("the reply did not come in time"))
-        return None
 
     def _follow(self, link: Link) -> None:
         """Tell what happened to a connection that this process has dialled, and dial anew when it broke.
@@ -335,8 +266,7 @@ class Switchboard:
             self._remove(link)
             link.broken += 1
             wait = min(_REDIAL_MAX_S, _REDIAL_S * 2 ** min(link.broken - 1, 10)) * random.uniform(0.5, 1.0)
-            call = partial(self._redial, link)
-            heapq.heappush(self._agenda, (time.monotonic() + wait, next(self._numbers), call))
+            self._agenda.at(time.monotonic() + wait, partial(self._redial, link))
             return
 
     def _redial(self, link: Link) -> None:
@@ -370,7 +300,7 @@ class Switchboard:
             else:
                 return
         if header.kind is Kind.ASK:
-            self._fail_ask(header.correlation, SwitchboardError(f"{header.target} cannot be reached: {why}"))
+            self._asks.fail(header.correlation, SwitchboardError(f"{header.target} cannot be reached: {why}"))
         self._unroutable(item.to, item.message, why)
 
     def _receive(self, link: Link) -> None:
@@ -381,7 +311,7 @@ class Switchboard:
             try:
                 self._accept(link, incoming)
             except FramingError as error:
-                self._complain(link, incoming, str(error))
+                link.complain(incoming, str(error))
 
     def _accept(self, link: Link, incoming: Incoming) -> None:
         frames = incoming.frames
@@ -391,50 +321,25 @@ class Switchboard:
             raise FramingError("a message has a header and a message frame at least")
         header = decode_header(frames[0])
         if header.kind is Kind.NOBODY:
-            ask = self._asks.get(header.correlation)
-            if ask is not None and ask.peer == incoming.peer:
-                self._fail_ask(header.correlation, SwitchboardError(f"{incoming.peer!r} has no such actor"))
+            error = SwitchboardError("the peer has no actor of that name")
+            self._asks.fail(header.correlation, error, incoming.peer)
             return
         sender = Address(incoming.peer, header.sender)
         number = 0 if header.kind is Kind.TELL else header.correlation
         message, bodies = decode(frames[1]), tuple(frames[2:])
         delivery = Delivery(sender, incoming.user, message, bodies, number, self)
         if header.kind is Kind.REPLY:
-            self._resolve(number, delivery)
+            self._asks.settle(number, incoming.peer, delivery)
         elif not self._deliver(header.target, delivery):
             if header.kind is Kind.ASK:
                 self._send(_Outgoing(sender, Header(Kind.NOBODY, header.sender, "", number), None, ()))
             logger.debug("{} came for {!r}, which is not here", type(message).__name__, header.target)
 
-    def _complain(self, link: Link, incoming: Incoming, why: str) -> None:
-        """Log a bad message, at most one line in 10 s for each socket."""
-        now = time.monotonic()
-        if now - link.complained_at < _COMPLAIN_EVERY_S and link.complained_at:
-            link.suppressed += 1
-            return
-        logger.bind(user=incoming.user).warning(
-            "a message from a peer at {} is dropped: {} ({} more were dropped silently)",
-            link.endpoint,
-            why,
-            link.suppressed,
-        )
-        link.suppressed, link.complained_at = 0, now
-
-    def _answer_zap(self) -> None:
-        request = self._zap.recv_multipart()
-        domain = request[2] if len(request) > 2 else b""
-        authenticator = self._authenticators[int(domain) - 1] if domain else None
-        if authenticator is None:  # ipc, whose folder is private
-            self._zap.send_multipart([b"1.0", request[1], b"200", b"OK", b"local", b""])
-        else:
-            self._zap.send_multipart(authenticator.answer(request))
-
     def _close(self) -> None:
-        for number in list(self._asks):
-            self._fail_ask(number, SwitchboardError("the switchboard has stopped"))
+        self._asks.fail_all()
         for link in self._links:
             link.close(self._linger_ms)
-        self._zap.close(0)
+        self._zap.socket.close(0)
         self._context.term()
 
     def __del__(self) -> None:
