@@ -1,8 +1,8 @@
 """The moves of planning: deal a run, take it back, count a slice as finished, give it back to the scheduler.
 
-The board keeps one promise through every move: a slice that came from the scheduler is in exactly one place (queue or
-run) until it is committed or returned, and each authorisation counts how many such slices it still has. Two sandboxes
-hold the same slice only when the first one was lost and its outcome turns up late.
+The board keeps one promise through every move: a slice that came from the scheduler is in exactly one place
+(queue or run) until it is committed or returned, and each authorisation counts how many such slices it
+still has. Two sandboxes hold the same slice only when the first one was lost and its outcome turns up late.
 """
 
 from collections import deque
@@ -18,7 +18,10 @@ REFUSED_JOBS = 200
 
 
 class Board:
-    """Hosts, sandboxes, jobs, and the moves between them. ``take()`` hands out what the moves told the supervisor."""
+    """Hosts, sandboxes, jobs, and the moves between them.
+
+    ``take()`` hands out what the moves told the supervisor.
+    """
 
     def __init__(self, life: str, first_run: int) -> None:
         """``life`` makes sandbox ids unique across restarts; run numbers count from ``first_run``."""
@@ -93,7 +96,10 @@ class Board:
     # -- runs -----------------------------------------------------------------------------------------------------
 
     def feed(self, box: SandboxRecord, level: int) -> bool:
-        """Deal a run to the sandbox if it holds fewer than ``level`` and may have one; say whether it got one."""
+        """Deal a run to the sandbox if it holds fewer than ``level`` and may have one.
+
+        Say whether it got one.
+        """
         job = self.jobs.get(box.job)
         if job is None or not job.queue or box.state is not SandboxState.OPEN:
             return False
@@ -131,7 +137,8 @@ class Board:
     def recall(self, job: JobRecord, box: SandboxRecord) -> list[Stretch]:
         """Take back what the sandbox has neither finished nor committed.
 
-        A finished run stays: its outcomes came over the same link before the news of its end, so the uploader has them.
+        A finished run stays: its outcomes came over the same link before the news of its end, so the
+        uploader has them.
         """
         parts: list[Stretch] = []
         for number in box.runs:
@@ -209,7 +216,10 @@ class Board:
         self.give_back(job, parts, "", reason)
 
     def refuse(self, job: JobRecord, code: str, reason: str, now: float) -> None:
-        """This worker cannot do the job: return all of it, tell the owner, and ask not to be sent it again."""
+        """This worker cannot do the job.
+
+        Return all of it, tell the owner, and ask not to be sent it again.
+        """
         for box in list(job.sandboxes.values()):
             self.close_sandbox(box, reason, now)
         self.give_back_queue(job, code, reason)

@@ -1,4 +1,7 @@
-"""When to ask the scheduler for work, and for how much. Pure: the caller gives the time and rolls the dice."""
+"""When to ask the scheduler for work, and for how much.
+
+Pure: the caller gives the time and rolls the dice.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,7 +15,10 @@ MAX_SLICES = 100_000
 """How many slices one request asks for at most: what waits here does not run elsewhere."""
 
 HELD_S = 1.0
-"""An empty answer that took longer than this was held by the scheduler until it gave up; asking again is no polling."""
+"""An empty answer that took longer than this was held by the scheduler until it gave up.
+
+Asking again is no polling.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +34,8 @@ def predict(
 ) -> Wanted | None:
     """What will be free within the prefetch window, or None when nothing will.
 
-    A job occupies as many slots as it has slices and no more; as long as none of its slices was measured, each is
-    taken to last beyond the window.
+    A job occupies as many slots as it has slices and no more; as long as none of its slices was measured,
+    each is taken to last beyond the window.
     """
     if slots < 1 or cpu <= 0:
         return None

@@ -1,8 +1,9 @@
 """The inputs of a stretch of slices: one text, cut where runs begin and end, never decoded.
 
-A values body is the UTF-8 text of a JSON array. To deal its elements to sandboxes in runs, only the commas between
-them must be known; they are found once with a scan that skips strings and counts brackets. The offsets stand in one
-``array``, so a slice costs eight bytes and no Python object. Whether an element is sound JSON is V8's to say.
+A values body is the UTF-8 text of a JSON array. To deal its elements to sandboxes in runs, only the commas
+between them must be known; they are found once with a scan that skips strings and counts brackets. The
+offsets stand in one ``array``, so a slice costs eight bytes and no Python object. Whether an element is
+sound JSON is V8's to say.
 """
 
 import re
@@ -72,7 +73,7 @@ def _element_starts(text: bytes) -> "array[int]":
     inner = text[1:-1]
     starts = array("Q", [1])
     if not inner.strip():
-        return starts if not inner else array("Q", [1])
+        return starts
     if not _STRUCTURE.search(inner):  # only numbers and literals: the commas are all there is
         starts.extend(match.end() + 1 for match in _COMMA.finditer(inner))
     else:

@@ -1,4 +1,7 @@
-"""What planning tells the supervisor to do. The supervisor does it; nothing here touches a socket, a clock or a disk."""
+"""What planning tells the supervisor to do.
+
+The supervisor does it; nothing here touches a socket, a clock or a disk.
+"""
 
 from dataclasses import dataclass
 

@@ -3,6 +3,7 @@
 An interval is ``(first, count)``; a set is a list of them, ascending and disjoint. All functions are pure.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 
 Interval = tuple[int, int]
@@ -67,3 +68,42 @@ def difference(left: Sequence[Interval], right: Iterable[Interval]) -> list[Inte
     for first, count in right:
         stays, _ = subtract(stays, first, count)
     return stays
+
+
+class IntervalSet:
+    """A set of slice numbers that grows, mostly at its end: adding costs O(log n) of its intervals there."""
+
+    __slots__ = ("_firsts", "_stops")
+
+    def __init__(self) -> None:
+        self._firsts: list[int] = []
+        self._stops: list[int] = []  # one behind the last number of each interval
+
+    def missing(self, first: int, count: int) -> list[Interval]:
+        """Which of these numbers are not in the set."""
+        gaps: list[Interval] = []
+        end = first + count
+        index = bisect_right(self._stops, first)
+        while first < end and index < len(self._firsts) and self._firsts[index] < end:
+            if first < self._firsts[index]:
+                gaps.append((first, self._firsts[index] - first))
+            first = self._stops[index]
+            index += 1
+        if first < end:
+            gaps.append((first, end - first))
+        return gaps
+
+    def add(self, first: int, count: int) -> None:
+        """Put numbers in; those that are in it already do no harm."""
+        stop = first + count
+        low = bisect_right(self._stops, first - 1)  # the first interval that touches or lies behind
+        high = bisect_right(self._firsts, stop, low)
+        if low < high:
+            first = min(first, self._firsts[low])
+            stop = max(stop, self._stops[high - 1])
+        self._firsts[low:high] = [first]
+        self._stops[low:high] = [stop]
+
+    def intervals(self) -> list[Interval]:
+        """What is in the set."""
+        return [(first, stop - first) for first, stop in zip(self._firsts, self._stops, strict=True)]

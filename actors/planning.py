@@ -1,7 +1,8 @@
 """The supervisor's decisions as a state machine: events in, instructions out, no socket and no clock inside.
 
-Each ``on_...`` method is one event and gets the time; ``take()`` then hands out what is to be done. Jobs share the
-sandboxes fairly, slices are dealt in runs, and whatever a lost sandbox had not committed runs elsewhere.
+Each ``on_...`` method is one event and gets the time; ``take()`` then hands out what is to be done. Jobs
+share the sandboxes fairly, slices are dealt in runs, and whatever a lost sandbox had not committed runs
+elsewhere.
 
 How a slice's life here ends: committed to the outbox, or returned to the scheduler. There is no third way.
 """
@@ -76,7 +77,10 @@ class Planner(Board):
     # -- hosts ----------------------------------------------------------------------------------------------------
 
     def on_host_attached(self, now: float, hello: HostHello) -> None:
-        """A host is there. If it was there before, its link broke and messages may be lost: nothing of it counts."""
+        """A host is there. If it was there before, its link broke and messages may be lost.
+
+        Nothing of it counts.
+        """
         old = self.hosts.get(hello.host)
         if old is not None:
             for box in [self.sandboxes[name] for name in old.sandboxes]:
@@ -95,7 +99,10 @@ class Planner(Board):
         self._plan(now)
 
     def on_allowance(self, now: float, host: str, cpu: float, sandboxes: int) -> None:
-        """How much of a host may be used from now on. A host that may not be used at all is emptied at once."""
+        """How much of a host may be used from now on.
+
+        A host that may not be used at all is emptied at once.
+        """
         record = self.hosts.get(host)
         if record is None:
             return
@@ -241,7 +248,10 @@ class Planner(Board):
     def on_slice_rejected(
         self, now: float, job: str, run: int, number: int, reason: str, retries: int
     ) -> None:
-        """The work function refused its slice: try again as often as it allows, then give the whole job up."""
+        """The work function refused its slice.
+
+        Try again as often as it allows, then give the whole job up.
+        """
         record = self.jobs.get(job)
         holder = record.running.get(run) if record else None
         if record is None or holder is None:
@@ -308,7 +318,10 @@ class Planner(Board):
     # -- the rest -------------------------------------------------------------------------------------------------
 
     def on_ready_to_fetch(self, now: float) -> None:
-        """What an earlier life had finished is delivered; now the scheduler may take back what else it held."""
+        """What an earlier life had finished is delivered.
+
+        Now the scheduler may take back what else it held.
+        """
         self.fetching.open = True
         self._plan(now)
 

@@ -32,7 +32,10 @@ class Stretch:
 
 @dataclass(slots=True)
 class RunRecord:
-    """A run that was dealt to a sandbox. It lives until it is finished and each of its slices is committed."""
+    """A run that was dealt to a sandbox.
+
+    It lives until it is finished and each of its slices is committed.
+    """
 
     number: int
     job: str
@@ -123,7 +126,10 @@ class JobRecord:
             self.queued += part.count
 
     def drop_queued(self, first: int, count: int) -> list[tuple[str, int]]:
-        """Take slices out of the queue wherever they are; return (task, how many) of each piece that was there."""
+        """Take slices out of the queue wherever they are.
+
+        Return (task, how many) of each piece that was there.
+        """
         dropped: list[tuple[str, int]] = []
         kept: deque[Stretch] = deque()
         for part in self.queue:

@@ -21,7 +21,10 @@ def need(job: JobRecord, slots: int) -> int:
 
 
 def shares(jobs: Sequence[JobRecord], slots: int, now: float) -> dict[str, int]:
-    """Deal the slots one by one to the jobs that can use another one; who had the least work done comes first."""
+    """Deal the slots one by one to the jobs that can use another one.
+
+    Who had the least work done comes first.
+    """
 
     def turn(job: JobRecord) -> tuple[bool, float]:
         keeps = any(

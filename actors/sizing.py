@@ -1,7 +1,8 @@
-"""How long a run is and how many of them a sandbox may hold: by measured time, so that nobody waits and little is lost.
+"""How long a run is and how many of them a sandbox may hold: by measured time, so that nobody waits and
+little is lost.
 
-A run is long enough that the messages around it cost little beside its work, and short enough that its loss hurts
-little. The figures come from measurements of the fabric on two cores (4 ms, 1,000 slices, three runs).
+A run is long enough that the messages around it cost little beside its work, and short enough that its loss
+hurts little. The figures come from measurements of the fabric on two cores (4 ms, 1,000 slices, three runs).
 """
 
 from .records import Stretch
@@ -31,8 +32,9 @@ def run_slices(slice_ms: float | None, queued: int, sandboxes: int) -> int:
 def depth(slice_ms: float | None, queued: int, sandboxes: int) -> int:
     """How many runs a sandbox may hold at once.
 
-    The answer of a sandbox takes about a millisecond to come round, so slices of a second lose nothing when they are
-    dealt one by one, and are there for whoever is free first. The same holds for the last few of slower jobs.
+    The answer of a sandbox takes about a millisecond to come round, so slices of a second lose nothing when
+    they are dealt one by one, and are there for whoever is free first. The same holds for the last few of
+    slower jobs.
     """
     if slice_ms is None or slice_ms >= LONG_MS:
         return 1
