@@ -1,0 +1,358 @@
+"""One evaluator: a confined deno process with our sandbox, or somebody else's, on its standard input and output."""
+
+import contextlib
+import functools
+import os
+import signal
+import subprocess
+import threading
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import DcpError
+from .confinement import ConfinementError, ConfinementPlan, Limits
+from .pipes import (
+    _READ_AT_ONCE,
+    EvaluatorEnd,
+    EvaluatorPipes,
+    FloodGate,
+    LineAssembler,
+    LineSink,
+    PipeLimits,
+    now,
+)
+
+HERE = Path(__file__).resolve().parent
+ENTRY = HERE / "evaluator.js"
+
+SANDBOX_FILES = tuple(
+    HERE / "sandbox" / f"{name}.js"
+    for name in (
+        "intrinsics",
+        "kvin",
+        "errors",
+        "protocol",
+        "values",
+        "range",
+        "timers",
+        "metering",
+        "console",
+        "work",
+        "globals",
+        "runs",
+        "assign",
+        "bootstrap",
+    )
+)
+"""Our sandbox environment, in load order."""
+
+ENVIRONMENT = {
+    "DENO_NO_UPDATE_CHECK": "1",  # deno asks the network for updates otherwise
+    "DENO_NO_PROMPT": "1",
+    "DENO_DIR": "/dev/null/x",  # localStorage and caches would be written there without any permission
+    "HOME": "/nonexistent",  # must be missing: deno reads ~/.npmrc
+    "NO_COLOR": "1",
+    "LANG": "C.UTF-8",
+    "TZ": "UTC",
+}
+
+_STDERR_KEPT = 4096  # bytes of its last words
+_MEMORY_WORDS = (b"out of memory", b"Reached heap limit", b"Allocation failed", b"memory allocation")
+
+
+class EvaluatorError(DcpError):
+    """An evaluator could not be started, or cannot take what it was given."""
+
+    code = "EEVALUATOR"
+
+
+@functools.cache
+def find_deno() -> Path:
+    """The deno of this installation. Raises EvaluatorError."""
+    try:
+        import deno
+
+        return Path(deno.find_deno_bin()).resolve(strict=True)
+    except (ImportError, OSError) as error:
+        raise EvaluatorError(
+            f"deno is not installed beside this program ({error}); pip install deno==2.9.8"
+        ) from error
+
+
+class EvaluatorProgram:
+    """What to run, and how confined: shared by any number of evaluators.
+
+    ``files`` are the setup files (absolute paths, in load order), our own when None; ``together`` makes them one script.
+    Raises ConfinementError when this box cannot give a layer that is not in ``allow_weaker``.
+    """
+
+    def __init__(
+        self,
+        files: Sequence[Path] | None = None,
+        *,
+        limits: Limits | None = None,
+        allow_weaker: frozenset[str] = frozenset(),
+    ) -> None:
+        own = files is None
+        self.files = [path.resolve() for path in (SANDBOX_FILES if files is None else files)]
+        for path in self.files:
+            if not path.is_file():
+                raise EvaluatorError(f"the setup file {path} is not there")
+            if "," in str(path):
+                raise EvaluatorError(
+                    f"the setup file {path} has a comma in its name, which deno cannot be told"
+                )
+        self.limits = limits or Limits()
+        self.deno = find_deno()
+        self.plan = ConfinementPlan.prepare(self.deno, [ENTRY, *self.files], self.limits, allow_weaker)
+        self.command = [
+            str(self.deno),
+            "run",
+            *(
+                "--no-prompt",
+                "--no-config",
+                "--no-lock",
+                "--no-remote",
+                "--no-npm",
+                "--cached-only",
+                "--no-check",
+            ),
+            "--no-code-cache",
+            f"--allow-read={','.join(map(str, self.files))}",  # given back before a setup file runs
+            f"--v8-flags=--max-old-space-size={self.limits.heap_mb}",
+            str(ENTRY),
+            *(["--together"] if own else []),
+            *map(str, self.files),
+        ]
+
+
+def spawn(program: EvaluatorProgram, stdin: int, stdout: int, stderr: int) -> "subprocess.Popen[bytes]":
+    """Start a confined deno. Raises ConfinementError or EvaluatorError.
+
+    ``preexec_fn`` is the one way of the standard library to run something between fork and exec; it is known to be
+    risky in a process with threads because a lock may be held at the fork. The plan takes none: all it needs exists
+    already, and it makes system calls only. A launcher program instead would cost twice the start of an evaluator.
+    """
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+
+    def confine() -> None:
+        try:
+            program.plan.apply()
+        except ConfinementError as error:
+            os.write(writer, f"{error.layer}\n{error.detail}".encode())
+            raise
+
+    try:
+        return subprocess.Popen(
+            program.command,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            env=ENVIRONMENT,
+            cwd="/",
+            close_fds=False,  # the plan marks all close-on-exec: one system call, where closing them one by one is slow
+            preexec_fn=confine,
+            bufsize=0,
+        )
+    except subprocess.SubprocessError as error:
+        os.close(writer)
+        writer = -1
+        layer, _, detail = os.read(reader, 4096).decode(errors="replace").partition("\n")
+        if layer:
+            raise ConfinementError(layer, detail) from error
+        raise EvaluatorError(f"the evaluator could not be confined: {error}") from error
+    except OSError as error:
+        raise EvaluatorError(f"the evaluator {program.deno} could not be started: {error}") from error
+    finally:
+        os.close(reader)
+        if writer >= 0:
+            os.close(writer)
+
+
+class EvaluatorProcess:
+    """A running evaluator. ``write`` and ``kill`` may be called from any thread and never block.
+
+    The sink gets its lines, and once, at last, how it ended.
+    """
+
+    def __init__(
+        self,
+        pipes: EvaluatorPipes,
+        program: EvaluatorProgram,
+        sink: LineSink,
+        limits: PipeLimits | None = None,
+    ) -> None:
+        self._pipes = pipes
+        self._sink = sink
+        self._limits = limits or PipeLimits()
+        self._lines = LineAssembler(self._limits.line)
+        self._gate = FloodGate(self._limits.per_second)
+        self._stderr_tail = b""
+        self._queue: deque[memoryview] = deque()
+        self._queued = 0
+        self._write_lock = threading.Lock()
+        self._cause = ""  # why we killed it, when we did
+        self._detail = ""
+        self._gone = False
+        self.returncode: int | None = None
+        pipes.start_process(lambda: self._start(program))
+
+    def _start(self, program: EvaluatorProgram) -> None:
+        self._process = spawn(program, subprocess.PIPE, subprocess.PIPE, subprocess.PIPE)
+        assert self._process.stdin and self._process.stdout and self._process.stderr
+        self.pid = self._process.pid
+        self._stdin = self._process.stdin.fileno()
+        self._stdout = self._process.stdout.fileno()
+        self._stderr = self._process.stderr.fileno()
+        self._pidfd = os.pidfd_open(self.pid)
+        for descriptor in (self._stdin, self._stdout, self._stderr):
+            os.set_blocking(descriptor, False)
+        for descriptor in (self._stdout, self._stderr, self._pidfd):
+            self._pipes.watch(descriptor, self)
+
+    def write(self, data: bytes) -> None:
+        """Send bytes (whole lines) to the evaluator, or queue them. Does nothing when it is gone.
+
+        Raises EvaluatorError when more than the limit would wait.
+        """
+        with self._write_lock:
+            if self._gone or not data:
+                return
+            view = memoryview(data)
+            if not self._queue:
+                view = view[self._write_some(view) :]
+                if not view:
+                    return
+            if self._queued + len(view) > self._limits.queued:
+                raise EvaluatorError(f"the evaluator does not read; {self._queued} bytes wait for it already")
+            if not self._queue:
+                self._pipes.watch_writing(self._stdin, self, True)
+            self._queue.append(view)
+            self._queued += len(view)
+
+    def kill(self, cause: str = "closed", detail: str = "killed as asked") -> None:
+        """End it at once, whatever it does. The first cause given is the one reported."""
+        with self._write_lock:
+            if self._gone:
+                return
+            self._cause = self._cause or cause
+            self._detail = self._detail or detail
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+
+    # -- on the pipes' thread
+
+    def on_readable(self, descriptor: int) -> None:
+        if descriptor == self._pidfd:
+            self._on_exit()
+        elif descriptor == self._stdout:
+            if not self._read_output():
+                self._pipes.forget(self._stdout)
+                self.kill("exit", "closed its standard output")
+        elif not self._read_stderr():
+            self._pipes.forget(self._stderr)
+
+    def on_writable(self, descriptor: int) -> None:  # noqa: ARG002 (there is only stdin to write to)
+        with self._write_lock:
+            while self._queue:
+                view = self._queue[0]
+                done = self._write_some(view)
+                self._queued -= done
+                if done < len(view):
+                    self._queue[0] = view[done:]
+                    if done == 0:
+                        break
+                else:
+                    self._queue.popleft()
+            if not self._queue:
+                self._pipes.watch_writing(self._stdin, self, False)
+
+    def _write_some(self, view: memoryview) -> int:
+        try:
+            return os.write(self._stdin, view)
+        except BlockingIOError:
+            return 0
+        except OSError:
+            return len(view)  # it is dying; the pidfd will tell
+
+    def _read_output(self) -> bool:
+        """Read once; False at the end of the stream."""
+        try:
+            chunk = os.read(self._stdout, _READ_AT_ONCE)
+        except BlockingIOError:
+            return True
+        if not chunk:
+            return False
+        if self._cause == "flood":
+            return True
+        try:
+            self._gate.pass_(len(chunk), now())
+            lines = self._lines.feed(chunk)
+        except ValueError as error:
+            self.kill("flood", str(error))
+            return True
+        if lines:
+            self._sink.lines(lines)
+        return True
+
+    def _read_stderr(self) -> bool:
+        try:
+            chunk = os.read(self._stderr, _READ_AT_ONCE)
+        except BlockingIOError:
+            return True
+        self._stderr_tail = (self._stderr_tail + chunk)[-_STDERR_KEPT:]
+        try:
+            self._gate.pass_(len(chunk), now())
+        except ValueError as error:
+            self.kill("flood", str(error))
+        return bool(chunk)
+
+    def _on_exit(self) -> None:
+        for read, descriptor in ((self._read_output, self._stdout), (self._read_stderr, self._stderr)):
+            if descriptor in self._pipes:
+                while read_more(descriptor):
+                    if not read():
+                        break
+        with self._write_lock:
+            self._gone = True
+            self._queue.clear()
+            for descriptor in (self._stdin, self._stdout, self._stderr, self._pidfd):
+                self._pipes.forget(descriptor)
+            os.close(self._pidfd)
+        self.returncode = self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
+            assert stream is not None
+            with contextlib.suppress(OSError):
+                stream.close()
+        self._sink.ended(classify(self.returncode, self._stderr_tail, self._cause, self._detail))
+
+
+def classify(returncode: int, stderr: bytes, cause: str = "", detail: str = "") -> EvaluatorEnd:
+    """Say how an evaluator ended, from its exit status, its last words and why we killed it, if we did.
+
+    V8 ends with a trap (SIGTRAP, SIGILL) or SIGABRT when memory runs out, and for its own bugs too: its last
+    words tell which, and where there are none memory is by far the likelier.
+    """
+    words = b" ".join(stderr.split())[-300:].decode(errors="replace")
+    if cause and returncode == -signal.SIGKILL:
+        return EvaluatorEnd(cause, returncode, detail)
+    if returncode >= 0:
+        return EvaluatorEnd("exit", returncode, f"ended by itself with status {returncode}. {words}".rstrip())
+    name = signal.Signals(-returncode).name
+    if any(word in stderr for word in _MEMORY_WORDS) or (
+        -returncode in (signal.SIGTRAP, signal.SIGILL, signal.SIGABRT) and b"panicked" not in stderr
+    ):
+        return EvaluatorEnd("memory", returncode, f"out of memory or crashed ({name}). {words}".rstrip())
+    if -returncode in (signal.SIGKILL, signal.SIGXCPU):
+        return EvaluatorEnd("killed", returncode, f"killed from outside or for its CPU time ({name})")
+    return EvaluatorEnd("crash", returncode, f"crashed ({name}). {words}".rstrip())
+
+
+def read_more(descriptor: int) -> bool:
+    """Whether the descriptor has something to read, or is at its end."""
+    import select
+
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))

@@ -1,0 +1,49 @@
+// The lines that leave the sandbox. Numbers and quoted texts only are put into a header, so no value can forge one.
+
+const MAX_HEADER_TEXT = 10_000; // characters
+
+const headerText = (text) => quote(sliceText(toText(text), 0, MAX_HEADER_TEXT));
+const metricsText = (m) => `"wall":${+m.wall},"cpu":${+m.cpu},"gpu":0,"in":${+m.in},"out":${+m.out}`;
+
+const send = {
+  ready() {
+    writeln('MSG:{"type":"ready"}');
+  },
+  assigned() {
+    writeln('MSG:{"type":"assigned"}');
+  },
+  assignFailed(about) {
+    const stack = about.stack === undefined ? "" : `,"stack":${headerText(about.stack)}`;
+    writeln(
+      `MSG:{"type":"assignFailed","error":{"name":${headerText(about.name)},"message":${headerText(about.message)}${stack}}}`,
+    );
+  },
+  results(run, first, count, metrics, body) {
+    writeln(`MSG:{"type":"results","run":${run},"first":${first},"count":${count},${metricsText(metrics)}}\n${body}`);
+  },
+  failed(run, slice, message, metrics, node) {
+    writeln(
+      `MSG:{"type":"failed","run":${run},"slice":${slice},"message":${headerText(message)},${metricsText(metrics)}}\n${node}`,
+    );
+  },
+  rejected(run, slice, reason, retries) {
+    writeln(
+      `MSG:{"type":"rejected","run":${run},"slice":${slice},"reason":${headerText(reason)},"retries":${retries}}`,
+    );
+  },
+  progress(run, slice, progress) {
+    writeln(`MSG:{"type":"progress","run":${run},"slice":${slice},"progress":${progress}}`);
+  },
+  event(slice, event, payload) {
+    writeln(`MSG:{"type":"event","slice":${slice},"event":"${event}"}\n${payload}`);
+  },
+  finished(run) {
+    writeln(`MSG:{"type":"finished","run":${run}}`);
+  },
+};
+
+/** End the sandbox for a reason that is the fault of whoever drives it, or of the sandbox itself. */
+function stopFor(reason) {
+  writeln(`DIE: ${sliceText(stringifyJson(toText(reason)), 1, -1)}`);
+  die(1);
+}
