@@ -1,4 +1,6 @@
-"""One evaluator: a confined deno process with our sandbox, or somebody else's, on its standard input and output."""
+"""One evaluator: a confined deno process with our sandbox, or somebody else's, on its standard input and
+output.
+"""
 
 import contextlib
 import functools
@@ -83,8 +85,9 @@ def find_deno() -> Path:
 class EvaluatorProgram:
     """What to run, and how confined: shared by any number of evaluators.
 
-    ``files`` are the setup files (absolute paths, in load order), our own when None; ``together`` makes them one script.
-    Raises ConfinementError when this box cannot give a layer that is not in ``allow_weaker``.
+    ``files`` are the setup files (absolute paths, in load order), our own when None; ``together`` makes
+    them one script. Raises ConfinementError when this box cannot give a layer that is not in
+    ``allow_weaker``.
     """
 
     def __init__(
@@ -130,9 +133,10 @@ class EvaluatorProgram:
 def spawn(program: EvaluatorProgram, stdin: int, stdout: int, stderr: int) -> "subprocess.Popen[bytes]":
     """Start a confined deno. Raises ConfinementError or EvaluatorError.
 
-    ``preexec_fn`` is the one way of the standard library to run something between fork and exec; it is known to be
-    risky in a process with threads because a lock may be held at the fork. The plan takes none: all it needs exists
-    already, and it makes system calls only. A launcher program instead would cost twice the start of an evaluator.
+    ``preexec_fn`` is the one way of the standard library to run something between fork and exec; it is
+    known to be risky in a process with threads because a lock may be held at the fork. The plan takes
+    none: all it needs exists already, and it makes system calls only. A launcher program instead would
+    cost twice the start of an evaluator.
     """
     reader, writer = os.pipe2(os.O_CLOEXEC)
 

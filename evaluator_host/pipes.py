@@ -1,9 +1,9 @@
 """The pipes of all evaluators of this process, watched by one thread.
 
-Lines are handed over in batches, as bytes without their line feed. What an evaluator writes is hostile: a line has a
-longest length, and all of it together a rate; past either the evaluator is killed. An idle evaluator costs nothing,
-because the thread sleeps in epoll. Writing is done by whoever has something to write, and by the thread only when the pipe
-is full.
+Lines are handed over in batches, as bytes without their line feed. What an evaluator writes is hostile: a
+line has a longest length, and all of it together a rate; past either the evaluator is killed. An idle
+evaluator costs nothing, because the thread sleeps in epoll. Writing is done by whoever has something to
+write, and by the thread only when the pipe is full.
 """
 
 import contextlib
@@ -152,8 +152,8 @@ class EvaluatorPipes:
     def start_process(self, job: Callable[[], None]) -> None:
         """Run a job on the starter thread, and wait for it.
 
-        A child that asked to die with its parent dies with the *thread* that forked it, so evaluators are forked by a
-        thread that lives as long as they may.
+        A child that asked to die with its parent dies with the *thread* that forked it, so evaluators are
+        forked by a thread that lives as long as they may.
         """
         done = threading.Event()
         failures: list[BaseException] = []

@@ -1,7 +1,8 @@
 """The walls of the operating system around one evaluator, one small module for each layer.
 
-Hostile code is assumed to have taken over the JavaScript engine: these layers alone must then still keep it from files,
-network, processes and signals. They are prepared in the parent and applied between fork and exec (``ConfinementPlan``).
+Hostile code is assumed to have taken over the JavaScript engine: these layers alone must then still keep
+it from files, network, processes and signals. They are prepared in the parent and applied between fork
+and exec (``ConfinementPlan``).
 """
 
 from .errors import ConfinementError

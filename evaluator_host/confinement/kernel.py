@@ -1,8 +1,8 @@
 """The few system calls that Python has no function for, by ctypes.
 
-Everything here is called between fork and exec too, so it takes no locks of ours and imports nothing late. ``PyDLL``
-keeps the GIL during a call: after a fork there is no other thread that could want it, and giving it up would only
-add a way to wait.
+Everything here is called between fork and exec too, so it takes no locks of ours and imports nothing
+late. ``PyDLL`` keeps the GIL during a call: after a fork there is no other thread that could want it, and
+giving it up would only add a way to wait.
 """
 
 import ctypes

@@ -1,8 +1,9 @@
 """Landlock: which files an evaluator may open, and nothing else of the file system.
 
-The rule set is made in the parent (it is a file descriptor); the child only puts it on. Every right that the kernel knows
-is handled, so what has no rule is denied: reading, writing, making, executing, connecting, binding, and signals and
-abstract sockets to anything outside. Structures as in linux/landlock.h.
+The rule set is made in the parent (it is a file descriptor); the child only puts it on. Every right that
+the kernel knows is handled, so what has no rule is denied: reading, writing, making, executing,
+connecting, binding, and signals and abstract sockets to anything outside. Structures as in
+linux/landlock.h.
 """
 
 import ctypes

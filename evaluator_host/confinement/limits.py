@@ -8,7 +8,9 @@ from dataclasses import dataclass
 MEBIBYTE = 1 << 20
 
 IDLE_DATA = 545 * MEBIBYTE
-"""RLIMIT_DATA counts what V8 has mapped, not what it uses: an idle deno 2.9.8 stands at 544 MB for 32 MB resident."""
+"""RLIMIT_DATA counts what V8 has mapped, not what it uses: an idle deno 2.9.8 stands at 544 MB for 32 MB
+resident.
+"""
 
 _THREADS = 22
 """Threads of a deno on a box of no cores; V8 adds about one for each core."""
@@ -29,11 +31,15 @@ class Limits:
 
     @property
     def heap_mb(self) -> int:
-        """V8's own cap on the JavaScript heap. A little below the budget, so that V8 meets its cap first and says so."""
+        """V8's own cap on the JavaScript heap. A little below the budget, so that V8 meets its cap first
+        and says so.
+        """
         return max(64, self.memory_mb * 7 // 8)
 
     def apply_priority(self) -> None:
-        """Be the first to go when memory is short, and the last to get a core. Failing at it is no danger to anybody."""
+        """Be the first to go when memory is short, and the last to get a core. Failing at it is no danger
+        to anybody.
+        """
         with contextlib.suppress(OSError):
             handle = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
             try:
@@ -46,8 +52,8 @@ class Limits:
     def apply(self, *, own_user: bool) -> None:
         """Set the limits for good. Raises OSError or ValueError.
 
-        The number of threads is limited only in a user namespace of its own: otherwise the count is shared with
-        everything that runs under the same uid.
+        The number of threads is limited only in a user namespace of its own: otherwise the count is
+        shared with everything that runs under the same uid.
         """
         for which, value in (
             (resource.RLIMIT_CORE, 0),

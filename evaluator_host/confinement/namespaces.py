@@ -1,8 +1,8 @@
 """Namespaces: a network without interfaces, and no IPC objects or host name of the box.
 
-A plain user gets them inside a new user namespace, in which the evaluator is uid 65534 and holds nothing. Where the
-kernel refuses user namespaces but the caller is root, the others are left directly and the process gives up root for
-uid 65534.
+A plain user gets them inside a new user namespace, in which the evaluator is uid 65534 and holds nothing.
+Where the kernel refuses user namespaces but the caller is root, the others are left directly and the
+process gives up root for uid 65534.
 """
 
 import os

@@ -1,7 +1,8 @@
 """The plan of a confinement: made in the parent, carried out in the child between fork and exec.
 
-``prepare`` does all that can fail for a reason worth telling, and all that allocates: it opens the files of the
-Landlock rules, assembles the filter, tries the namespaces once in a throw-away child. ``apply`` only makes system calls.
+``prepare`` does all that can fail for a reason worth telling, and all that allocates: it opens the files
+of the Landlock rules, assembles the filter, tries the namespaces once in a throw-away child. ``apply``
+only makes system calls.
 """
 
 import os
@@ -51,7 +52,8 @@ class ConfinementPlan:
     ) -> "ConfinementPlan":
         """Plan to run ``executable``, which may read itself, its libraries and the files in ``readable``.
 
-        Raises ConfinementError for the first layer that this box cannot give, unless it is in ``allow_weaker``.
+        Raises ConfinementError for the first layer that this box cannot give, unless it is in
+        ``allow_weaker``.
         """
         for status in check():
             if not status.available and status.name not in allow_weaker:
@@ -66,7 +68,9 @@ class ConfinementPlan:
         )
 
     def apply(self) -> None:
-        """Confine the calling process, which must have one thread. Raises ConfinementError that names the layer."""
+        """Confine the calling process, which must have one thread. Raises ConfinementError that names the
+        layer.
+        """
         steps: tuple[tuple[str, Callable[[], None]], ...] = (
             ("limits", self._begin),
             ("namespaces", self._enter_namespaces),
@@ -91,7 +95,8 @@ class ConfinementPlan:
         except PermissionError:
             pass  # already the leader of a group, as when a shell has started dcp-evaluator-start
         self.limits.apply_priority()
-        # Python marks its own descriptors close-on-exec; those of C libraries (ZeroMQ, SQLite) are made sure of here.
+        # Python marks its own descriptors close-on-exec; those of C libraries (ZeroMQ, SQLite) are made sure
+        # of here.
         kernel.syscall(kernel.NR_CLOSE_RANGE, 3, 0x7FFFFFFF, kernel.CLOSE_RANGE_CLOEXEC)
 
     def _enter_namespaces(self) -> None:
@@ -108,7 +113,9 @@ class ConfinementPlan:
 
 
 def die_with_parent(parent: int | None) -> None:
-    """Ask the kernel to kill this process when the thread that forked it ends. Ends at once if that has happened."""
+    """Ask the kernel to kill this process when the thread that forked it ends. Ends at once if that has
+    happened.
+    """
     kernel.prctl(kernel.PR_SET_PDEATHSIG, int(signal.SIGKILL))
     if parent is not None and parent not in (os.getppid(), os.getpid()):
         os._exit(1)

@@ -1,9 +1,9 @@
 """Seccomp: the system calls that an evaluator may make, as a BPF program.
 
-What is not named here is answered EPERM. The list is the measured need of deno 2.9.8; a call too few shows only
-under load (without ``recvfrom`` deno answers its first job and then panics at random), so every change to it needs the test
-with eight evaluators at once. execve stays allowed because it is needed to become deno: Landlock is what limits it to
-that binary. This layer must be applied last.
+What is not named here is answered EPERM. The list is the measured need of deno 2.9.8; a call too few
+shows only under load (without ``recvfrom`` deno answers its first job and then panics at random), so
+every change to it needs the test with eight evaluators at once. execve stays allowed because it is needed
+to become deno: Landlock is what limits it to that binary. This layer must be applied last.
 """
 
 import ctypes
@@ -25,7 +25,8 @@ ALLOWED = """
     rseq faccessat2 getcpu tgkill execve wait4 getpriority sched_getscheduler sched_getparam
     sched_get_priority_min sched_get_priority_max""".split()
 
-# BPF: classic, over struct seccomp_data {int nr; u32 arch; u64 instruction_pointer; u64 args[6]} (little endian).
+# BPF: classic, over struct seccomp_data {int nr; u32 arch; u64 instruction_pointer; u64 args[6]} (little
+# endian).
 _LOAD = 0x20  # BPF_LD | BPF_W | BPF_ABS
 _JUMP_EQUAL = 0x15  # BPF_JMP | BPF_JEQ | BPF_K
 _JUMP_AT_LEAST = 0x35  # BPF_JMP | BPF_JGE | BPF_K

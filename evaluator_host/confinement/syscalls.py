@@ -1,7 +1,7 @@
 """Numbers of the system calls that the seccomp filter names, as the kernel's headers give them.
 
-``NUMBERS[name]`` is (x86_64, aarch64); None where the architecture has no such call. Sources: asm/unistd_64.h and
-asm-generic/unistd.h of the Linux headers.
+``NUMBERS[name]`` is (x86_64, aarch64); None where the architecture has no such call. Sources:
+asm/unistd_64.h and asm-generic/unistd.h of the Linux headers.
 """
 
 NUMBERS: dict[str, tuple[int | None, int | None]] = {

@@ -2,7 +2,8 @@
 
 const MAX_HEADER_TEXT = 10_000; // characters
 
-const headerText = (text) => quote(sliceText(toText(text), 0, MAX_HEADER_TEXT));
+const wellFormed = uncurry(String.prototype.toWellFormed); // a reader may refuse half a surrogate pair
+const headerText = (text) => quote(wellFormed(sliceText(toText(text), 0, MAX_HEADER_TEXT)));
 const metricsText = (m) => `"wall":${+m.wall},"cpu":${+m.cpu},"gpu":0,"in":${+m.in},"out":${+m.out}`;
 
 const send = {
