@@ -73,7 +73,7 @@ class EvaluatorError(DcpError):
 def find_deno() -> Path:
     """The deno of this installation. Raises EvaluatorError."""
     try:
-        import deno
+        import deno  # type: ignore[import-untyped]
 
         return Path(deno.find_deno_bin()).resolve(strict=True)
     except (ImportError, OSError) as error:
@@ -155,7 +155,7 @@ def spawn(program: EvaluatorProgram, stdin: int, stdout: int, stderr: int) -> "s
             stderr=stderr,
             env=ENVIRONMENT,
             cwd="/",
-            close_fds=False,  # the plan marks all close-on-exec: one system call, where closing them one by one is slow
+            close_fds=False,  # the plan marks all of them close-on-exec with one system call
             preexec_fn=confine,
             bufsize=0,
         )
@@ -204,7 +204,9 @@ class EvaluatorProcess:
 
     def _start(self, program: EvaluatorProgram) -> None:
         self._process = spawn(program, subprocess.PIPE, subprocess.PIPE, subprocess.PIPE)
-        assert self._process.stdin and self._process.stdout and self._process.stderr
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        assert self._process.stderr is not None
         self.pid = self._process.pid
         self._stdin = self._process.stdin.fileno()
         self._stdout = self._process.stdout.fileno()

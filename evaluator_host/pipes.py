@@ -35,7 +35,9 @@ class LineSink(Protocol):
 class EvaluatorEnd:
     """How an evaluator process ended."""
 
-    cause: str  # "closed" (killed by us), "memory", "crash", "killed" (from outside or CPU limit), "exit", "flood"
+    cause: (
+        str  # "closed" (by us), "flood", "memory", "crash", "killed" (from outside, or for CPU time), "exit"
+    )
     returncode: int  # as of subprocess: negative for a signal
     detail: str  # a sentence for people, with the last words on stderr
 

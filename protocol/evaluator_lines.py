@@ -210,7 +210,7 @@ class LineReader:
         self._waiting: Mapping[str, Any] | None = None
 
     def read(self, lines: Iterable[bytes]) -> Iterator[Line]:
-        """The complete messages in these lines, in order. Raises LineError; the sandbox is then to be killed."""
+        """The complete messages in these lines, in order. Raises LineError: kill the sandbox then."""
         for line in lines:
             if self._waiting is not None:
                 header, self._waiting = self._waiting, None
@@ -309,7 +309,7 @@ def _whole(header: Mapping[str, Any], name: str) -> int:
 
 def _number(header: Mapping[str, Any], name: str) -> float:
     value = header.get(name)
-    if type(value) not in (int, float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         raise LineError(f"{header.get('type')}: {name} is no number: {str(value)[:80]!r}")
     return float(value)
 

@@ -14,8 +14,8 @@ class ConfinementError(DcpError):
     def __init__(self, layer: str, detail: str) -> None:
         super().__init__(
             f"this box cannot confine an evaluator: layer {layer!r} is not available ({detail}). "
-            f"Work functions are other people's code, so nothing was started. Make the layer available, or accept "
-            f"the weaker sandbox with --allow-weaker-sandbox {layer}"
+            f"Work functions are other people's code, so nothing was started. Make the layer available, "
+            f"or accept the weaker sandbox with --allow-weaker-sandbox {layer}"
         )
         self.layer = layer
         self.detail = detail

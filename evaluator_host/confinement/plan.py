@@ -5,6 +5,7 @@ of the Landlock rules, assembles the filter, tries the namespaces once in a thro
 only makes system calls.
 """
 
+import contextlib
 import os
 import signal
 from collections.abc import Callable, Iterable
@@ -90,10 +91,8 @@ class ConfinementPlan:
 
     def _begin(self) -> None:
         die_with_parent(self.parent)
-        try:
-            os.setsid()
-        except PermissionError:
-            pass  # already the leader of a group, as when a shell has started dcp-evaluator-start
+        with contextlib.suppress(PermissionError):
+            os.setsid()  # refused to the leader of a group, as when a shell has started dcp-evaluator-start
         self.limits.apply_priority()
         # Python marks its own descriptors close-on-exec; those of C libraries (ZeroMQ, SQLite) are made sure
         # of here.
