@@ -1,0 +1,53 @@
+"""Leases that end: slices whose worker has fallen silent wait for another one.
+
+The timer is armed for the next deadline there is; while nothing is leased, nothing runs.
+"""
+
+import asyncio
+
+from loguru import logger
+from sqlalchemy.engine import Connection
+
+from .core import Core, Workers
+from .outcomes import News, must_find
+from .planning import extended_deadline
+from .settings import SchedulerSettings
+from .store import slices
+from .store.intervals import SliceRun, State
+
+SHORTEST_SLEEP_S = 0.05
+
+
+def expire(connection: Connection, workers: Workers, settings: SchedulerSettings, now: float) -> list[News]:
+    """Extend the overdue leases of workers that are in contact, and take back those of all others."""
+    returned: dict[str, int] = {}
+    for job, run in slices.overdue(connection, now):
+        deadline = extended_deadline(run, workers.last_heard(run.worker or ""), now, settings)
+        if deadline is None:
+            slices.set_runs(connection, job, [SliceRun(run.first, run.last, State.PENDING)])
+            returned[job] = returned.get(job, 0) + run.count
+            logger.bind(job=job, worker=run.worker).info(
+                "the lease of slices {} to {} has ended; they wait for another worker", run.first, run.last
+            )
+        else:
+            held = SliceRun(run.first, run.last, State.LEASED, run.worker, run.claimed, deadline)
+            slices.set_runs(connection, job, [held])
+    return [News(must_find(connection, job), returned=count) for job, count in returned.items()]
+
+
+async def keep_leases(core: Core) -> None:
+    """Runs as long as the scheduler does."""
+    while True:
+        core.leases_changed.clear()
+        deadline = await core.store.read(slices.next_deadline)
+        timeout = None if deadline is None else max(deadline - core.now(), SHORTEST_SLEEP_S)
+        try:
+            # A lease that is new may end before all others.
+            await asyncio.wait_for(core.leases_changed.wait(), timeout)
+            continue
+        except TimeoutError:
+            pass
+        for news in await core.store.write(
+            lambda connection: expire(connection, core.workers, core.settings, core.now())
+        ):
+            core.tell(news)

@@ -1,0 +1,232 @@
+"""What workers bring back: results, errors and slices that they give up, and what follows from each.
+
+One transaction stores the outcome, moves the money and ends the job when it was the last one. The pair (job,
+slice) makes it idempotent: what is there already is accepted again and pays nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import insert, select, update
+from sqlalchemy.engine import Connection
+
+from ..protocol.dcp.kvin import JsError
+from ..protocol.dcp.values import body_of, node_of, nodes_of
+from .authorisation import Grant
+from .refusal import Refused
+from .store import jobs, ledger, slices
+from .store.intervals import SliceRun, Span, State, count_of, overlap
+from .store.jobs import Job, Measured, Status
+from .store.stretches import Stretch, StretchTable, chunks
+from .store.tables import failures as failures_table
+from .store.tables import results as results_table
+from .store.tables import slice_returns
+
+results = StretchTable(results_table)
+
+COUNTED_RETURNS = 1000
+"""Slices of one return whose errors are counted; the rest of a larger one just waits again."""
+JOB_ERRORS = frozenset({"EASSIGN"})
+"""Errors that are about the job and no slice: enough of them end it."""
+
+WANTED = (State.PENDING, State.LEASED)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A slice whose work function threw."""
+
+    slice: int
+    error: str  # text of a KVIN node
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """Outcomes of one job that came together, checked as far as that goes without the database."""
+
+    job: str
+    grant: Grant
+    payment_address: str
+    runs: Sequence[tuple[int, list[Any]]]  # first slice, nodes
+    failures: Sequence[Failure]
+    cost: Measured
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What has changed for those who watch a job."""
+
+    job: Job  # as it is now
+    results: Sequence[Stretch] = ()
+    failures: Sequence[Failure] = ()
+    ended: bool = False
+    stop_reason: str = ""
+    stop_code: str = ""
+    returned: int = 0  # slices that wait again
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The scheduler's answer to a delivery."""
+
+    accepted: int  # slices that are stored for the first time
+    payment: int  # in 10^-18 DCC
+    news: News
+
+
+def must_find(connection: Connection, key: str) -> Job:
+    job = jobs.find(connection, key)
+    if job is None:
+        raise Refused("ENOJOB", f"There is no job {key[:64]!r} on this scheduler.")
+    return job
+
+
+def _wanted(connection: Connection, job: Job, grant: Grant, span: Span) -> list[Span]:
+    """The part of a span that has no outcome yet. Refuses slices that were never given to the worker."""
+    if span[0] < 1 or span[1] > job.total:
+        raise Refused("ENOSLICE", f"Job {job.id} has slices 1 to {job.total}, not {span[0]} to {span[1]}.")
+    if not (grant.covers(job.id, span) or grant.covers(job.address, span)):
+        raise Refused(
+            "EAUTH", f"Slices {span[0]} to {span[1]} of job {job.id} were not given to this worker."
+        )
+    runs = [run for run in slices.runs_in(connection, job.id, span) if run.state in WANTED]
+    return list(overlap([span], [(run.first, run.last) for run in runs]))
+
+
+def accept(connection: Connection, delivery: Delivery, now: float) -> Accepted:
+    """Store a delivery and pay for it. Raises Refused when it is not wanted, or not the worker's to bring."""
+    job = must_find(connection, delivery.job)
+    if job.status is Status.CANCELLED:
+        raise Refused("ECANCELLED", f"Job {job.id} was cancelled; its results are not wanted any more.")
+    stored: list[Stretch] = []
+    taken = 0
+    for first, nodes in delivery.runs:
+        for low, high in _wanted(connection, job, delivery.grant, (first, first + len(nodes) - 1)):
+            stretches = list(chunks(low, nodes[low - first : high - first + 1]))
+            results.add(connection, job.id, stretches)
+            slices.set_runs(connection, job.id, [SliceRun(low, high, State.DONE)])
+            stored += stretches
+            taken += high - low + 1
+    failed: list[Failure] = []
+    for failure in delivery.failures:
+        if _wanted(connection, job, delivery.grant, (failure.slice, failure.slice)):
+            _fail(connection, job, failure)
+            failed.append(failure)
+    taken += len(failed)
+    if taken:
+        jobs.measured(connection, job.id, delivery.cost)
+    payment = job.slice_price * taken
+    ledger.post(
+        connection, {job.address: -payment, delivery.payment_address: payment}, "payment", job.id, now
+    )
+    now_job, ended = _end_if_over(connection, job.id, now)
+    return Accepted(taken, payment, News(now_job, stored, failed, ended))
+
+
+def _fail(connection: Connection, job: Job, failure: Failure) -> None:
+    connection.execute(insert(failures_table).values(job=job.id, slice=failure.slice, error=failure.error))
+    slices.set_runs(connection, job.id, [SliceRun(failure.slice, failure.slice, State.FAILED)])
+
+
+def _end_if_over(connection: Connection, key: str, now: float) -> tuple[Job, bool]:
+    job = must_find(connection, key)
+    if job.status is not Status.RUNNING or not job.over:
+        return job, False
+    jobs.end(connection, job, Status.FINISHED, now)
+    return must_find(connection, key), True
+
+
+def end_if_over(connection: Connection, key: str, now: float) -> News:
+    """Finish the job when it is closed and every slice has an outcome."""
+    job, ended = _end_if_over(connection, key, now)
+    return News(job, ended=ended)
+
+
+@dataclass(frozen=True, slots=True)
+class Return:
+    """Slices of one job that a worker gives back without an outcome."""
+
+    job: str
+    grant: Grant
+    holder: str  # who must hold the lease
+    spans: Sequence[Span]
+    code: str = ""  # "" when nothing is wrong with them
+    message: str = ""
+
+
+def give_back(connection: Connection, returned: Return, most: int, now: float) -> News:
+    """Let returned slices wait again; one that came with an error more than ``most`` times has failed."""
+    job = must_find(connection, returned.job)
+    if job.status is not Status.RUNNING:
+        return News(job)
+    mine: list[Span] = []
+    for span in returned.spans:
+        _wanted(connection, job, returned.grant, span)
+        held = [
+            (run.first, run.last)
+            for run in slices.runs_in(connection, job.id, span)
+            if run.state is State.LEASED and run.worker == returned.holder
+        ]
+        mine += overlap([span], held)
+    slices.set_runs(connection, job.id, [SliceRun(first, last, State.PENDING) for first, last in mine])
+    failed: list[Failure] = []
+    if returned.code in JOB_ERRORS and mine:
+        if _count_return(connection, job.id, 0) > most:
+            jobs.end(connection, job, Status.CANCELLED, now)
+            reason = returned.message or "The job could not be set up in a sandbox."
+            return News(
+                must_find(connection, job.id), ended=True, stop_reason=reason, stop_code=returned.code
+            )
+    elif returned.code:
+        for number in _first_numbers(mine, COUNTED_RETURNS):
+            if _count_return(connection, job.id, number) > most:
+                failure = Failure(number, _error_node(returned))
+                _fail(connection, job, failure)
+                failed.append(failure)
+    now_job, ended = _end_if_over(connection, job.id, now)
+    return News(now_job, failures=failed, ended=ended, returned=count_of(mine) - len(failed))
+
+
+def _first_numbers(spans: Sequence[Span], limit: int) -> list[int]:
+    numbers: list[int] = []
+    for first, last in spans:
+        numbers += range(first, min(last, first + limit - len(numbers) - 1) + 1)
+    return numbers
+
+
+def _count_return(connection: Connection, job: str, number: int) -> int:
+    where = (slice_returns.c.job == job, slice_returns.c.slice == number)
+    count = connection.scalar(select(slice_returns.c.count).where(*where))
+    if count is None:
+        connection.execute(insert(slice_returns).values(job=job, slice=number, count=1))
+        return 1
+    connection.execute(update(slice_returns).where(*where).values(count=count + 1))
+    return int(count) + 1
+
+
+def _error_node(returned: Return) -> str:
+    message = (
+        f"{returned.code}: {returned.message or 'the slice ended its sandbox each time that it was tried'}"
+    )
+    return body_of([node_of(JsError(message, properties={"code": returned.code}))])[1:-1]
+
+
+def failures_in(connection: Connection, job: str, span: Span) -> list[Failure]:
+    """The failed slices of a span."""
+    rows = connection.execute(
+        select(failures_table.c.slice, failures_table.c.error)
+        .where(failures_table.c.job == job, failures_table.c.slice.between(*span))
+        .order_by(failures_table.c.slice)
+    )
+    return [Failure(row[0], row[1]) for row in rows]
+
+
+def checked_error(text: str, limit: int = 1 << 20) -> str:
+    """The text of one KVIN node as a worker sent it. Raises when it is not exactly one, or too large."""
+    if len(text) > limit:
+        raise Refused(
+            "ETOOBIG", f"The error of a slice may have {limit} characters, this one has {len(text)}."
+        )
+    nodes_of(f"[{text}]", expected=1)
+    return text

@@ -1,0 +1,1 @@
+"""What the scheduler remembers: jobs, the state of their slices, inputs, results, and the ledger."""

@@ -1,0 +1,168 @@
+"""The state of a job's slices, kept as runs. A change costs a few rows, however many slices it is about."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import bindparam, delete, func, insert, select, update
+from sqlalchemy.engine import Connection
+
+from .intervals import SliceRun, Span, State, count_of, first_slices, replaced
+from .tables import jobs, slice_runs
+
+_columns = (
+    slice_runs.c.first,
+    slice_runs.c.last,
+    slice_runs.c.state,
+    slice_runs.c.worker,
+    slice_runs.c.claimed,
+    slice_runs.c.deadline,
+)
+_start = (
+    select(func.max(slice_runs.c.first))
+    .where(slice_runs.c.job == bindparam("of_job"), slice_runs.c.first <= bindparam("low"))
+    .scalar_subquery()
+)
+_overlapping = (
+    select(*_columns)
+    .where(
+        slice_runs.c.job == bindparam("of_job"),
+        slice_runs.c.first >= func.coalesce(_start, bindparam("low")),
+        slice_runs.c.first <= bindparam("high"),
+        slice_runs.c.last >= bindparam("low"),
+    )
+    .order_by(slice_runs.c.first)
+)
+_in_state = (
+    select(slice_runs.c.first, slice_runs.c.last)
+    .where(slice_runs.c.job == bindparam("of_job"), slice_runs.c.state == bindparam("in_state"))
+    .order_by(slice_runs.c.first)
+    .limit(bindparam("at_most"))
+)
+_drop = delete(slice_runs).where(
+    slice_runs.c.job == bindparam("of_job"), slice_runs.c.first == bindparam("of_first")
+)
+_add = insert(slice_runs)
+_count = (
+    update(jobs)
+    .where(jobs.c.id == bindparam("of_job"))
+    .values(
+        pending=jobs.c.pending + bindparam("more_pending"),
+        leased=jobs.c.leased + bindparam("more_leased"),
+        done=jobs.c.done + bindparam("more_done"),
+        failed=jobs.c.failed + bindparam("more_failed"),
+        total=jobs.c.total
+        + bindparam("more_pending")
+        + bindparam("more_leased")
+        + bindparam("more_done")
+        + bindparam("more_failed"),
+    )
+)
+
+Changes = Counter[State]
+"""How many slices there are more (or fewer) in each state."""
+
+
+def _run(row: Sequence[Any]) -> SliceRun:
+    return SliceRun(row[0], row[1], State(row[2]), row[3], row[4], row[5])
+
+
+def runs_in(connection: Connection, job: str, span: Span) -> list[SliceRun]:
+    """The runs that share at least one slice with the span, in order; the outer ones may reach beyond it."""
+    rows = connection.execute(_overlapping, {"of_job": job, "low": span[0], "high": span[1]})
+    return [_run(tuple(row)) for row in rows]
+
+
+def set_runs(connection: Connection, job: str, news: Iterable[SliceRun]) -> Changes:
+    """Put each of these runs over what is there, and keep the job's counts."""
+    changes: Changes = Counter()
+    for new in news:
+        before = runs_in(connection, job, (new.first - 1, new.last + 1))
+        after = replaced(before, new)
+        gone = [run for run in before if run not in after]
+        come = [run for run in after if run not in before]
+        if gone:
+            connection.execute(_drop, [{"of_job": job, "of_first": run.first} for run in gone])
+        if come:
+            connection.execute(_add, [_values(job, run) for run in come])
+        for run in gone:
+            changes[run.state] -= run.count
+        for run in come:
+            changes[run.state] += run.count
+    if any(changes.values()):
+        connection.execute(
+            _count,
+            {
+                "of_job": job,
+                "more_pending": changes[State.PENDING],
+                "more_leased": changes[State.LEASED],
+                "more_done": changes[State.DONE],
+                "more_failed": changes[State.FAILED],
+            },
+        )
+    return changes
+
+
+def _values(job: str, run: SliceRun) -> dict[str, object]:
+    return {
+        "job": job,
+        "first": run.first,
+        "last": run.last,
+        "state": int(run.state),
+        "worker": run.worker,
+        "claimed": run.claimed,
+        "deadline": run.deadline,
+    }
+
+
+def first_pending(connection: Connection, job: str, limit: int, most_runs: int = 64) -> list[Span]:
+    """The first ``limit`` slices that wait for a worker, in at most ``most_runs`` spans."""
+    rows = connection.execute(
+        _in_state, {"of_job": job, "in_state": int(State.PENDING), "at_most": most_runs}
+    )
+    return first_slices(((row[0], row[1]) for row in rows), limit)
+
+
+def lease(
+    connection: Connection, job: str, spans: Iterable[Span], worker: str, now: float, deadline: float
+) -> None:
+    """Give these slices to a worker until the deadline."""
+    set_runs(
+        connection,
+        job,
+        (SliceRun(first, last, State.LEASED, worker, now, deadline) for first, last in spans),
+    )
+
+
+def release_worker(connection: Connection, worker: str) -> dict[str, int]:
+    """Everything that a worker holds waits again. Returns how many slices of which job."""
+    rows = connection.execute(
+        select(slice_runs.c.job, slice_runs.c.first, slice_runs.c.last).where(
+            slice_runs.c.worker == worker, slice_runs.c.state == int(State.LEASED)
+        )
+    ).all()
+    held: dict[str, list[Span]] = {}
+    for job, first, last in rows:
+        held.setdefault(job, []).append((first, last))
+    for job, spans in held.items():
+        set_runs(connection, job, (SliceRun(first, last, State.PENDING) for first, last in spans))
+    return {job: count_of(spans) for job, spans in held.items()}
+
+
+def next_deadline(connection: Connection) -> float | None:
+    """When the next lease ends, None when nothing is leased."""
+    deadline = connection.scalar(
+        select(func.min(slice_runs.c.deadline)).where(slice_runs.c.state == int(State.LEASED))
+    )
+    return None if deadline is None else float(deadline)
+
+
+def overdue(connection: Connection, now: float, limit: int = 1000) -> list[tuple[str, SliceRun]]:
+    """Leased runs whose deadline has passed, with their jobs."""
+    rows = connection.execute(
+        select(slice_runs.c.job, *_columns)
+        .where(slice_runs.c.state == int(State.LEASED), slice_runs.c.deadline <= now)
+        .order_by(slice_runs.c.deadline)
+        .limit(limit)
+    )
+    return [(row[0], SliceRun(row[1], row[2], State(row[3]), row[4], row[5], row[6])) for row in rows]
