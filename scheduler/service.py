@@ -8,7 +8,6 @@ from aiohttp import web
 from loguru import logger
 
 from ..errors import DcpError
-from ..protocol.dcp import bootstrap
 from ..protocol.dcp.signer import LocalSigner
 from ..protocol.dcp.target import ConnectionServer, Handler, Peer, Request, verify_allow
 from . import (
@@ -26,6 +25,7 @@ from .core import Call, Core, Operations, Workers
 from .data_dir import DirectoryLock, load_or_create_key, prepare
 from .events import EventHub
 from .leases import keep_leases
+from .listening import inherited_socket
 from .refusal import Refused
 from .settings import SchedulerSettings
 from .store.database import sqlite_url
@@ -101,7 +101,12 @@ class Scheduler:
         app.router.add_get("/etc/dcp-config.kvin", self._config)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=STOP_S)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, settings.host, settings.port)
+        inherited = inherited_socket()
+        site: web.BaseSite = (
+            web.TCPSite(self._runner, settings.host, settings.port)
+            if inherited is None
+            else web.SockSite(self._runner, inherited)
+        )
         try:
             await site.start()
         except OSError as error:
@@ -135,6 +140,8 @@ class Scheduler:
         return web.json_response({"status": "ok", "address": self._core.address})
 
     async def _config(self, request: web.Request) -> web.Response:
+        from ..protocol.dcp import bootstrap
+
         text = bootstrap.config_document(
             self.settings.public_url or str(request.url.origin()) + "/",
             {name: path for name, (path, _) in SERVICES.items()},
