@@ -8,7 +8,7 @@ of a job are small and never dropped.
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Protocol
@@ -34,7 +34,9 @@ MOST_SUBSCRIPTIONS = 100_000
 class Watcher(Protocol):
     """The other end of a connection, as far as events need it."""
 
-    async def request(self, operation: str, data: Any) -> Any: ...
+    async def request(self, operation: str, data: Any, *, timeout: float | None) -> Any: ...
+
+    def on_close(self, callback: Callable[[], None]) -> None: ...
 
 
 @dataclass(slots=True)
@@ -76,7 +78,10 @@ class EventHub:
 
     def subscribe(self, watcher: Watcher, job: str, label: str) -> str:
         """A token; events of this kind about this job are sent with it until it is given back."""
-        outbox = self._outboxes.setdefault(watcher, _Outbox())
+        outbox = self._outboxes.get(watcher)
+        if outbox is None:
+            outbox = self._outboxes[watcher] = _Outbox()
+            watcher.on_close(lambda: self.forget(watcher))
         if len(outbox.subscriptions) >= MOST_SUBSCRIPTIONS:
             raise DcpError(
                 "That are too many subscriptions on one connection; unsubscribe from some.", code="EBUSY"
@@ -218,25 +223,25 @@ class EventHub:
                 batch = [outbox.waiting.popleft() for _ in range(min(IN_FLIGHT, len(outbox.waiting)))]
                 for event in batch:
                     outbox.growing.pop(event.token, None)
+                # No timeout: the peer may be on its way back, and while it is not, nothing more is sent.
                 answers = await asyncio.gather(
-                    *(watcher.request("event", self._message(event)) for event in batch),
+                    *(
+                        watcher.request("event", self._message(event), timeout=None)
+                        for event in batch
+                        if event.token in outbox.subscriptions
+                    ),
                     return_exceptions=True,
                 )
-                for event, answer in zip(batch, answers, strict=True):
-                    outbox.size -= event.size
+                outbox.size -= sum(event.size for event in batch)
+                for answer in answers:
                     if isinstance(answer, BaseException):
-                        self._not_taken(watcher, event, answer)
+                        logger.debug("an event was not taken: {}", answer)
         finally:
             outbox.sender = None
 
     def _message(self, event: _Event) -> dict[str, Any]:
         data = {"eventName": event.name, **event.fields}
         return {"token": event.token, "event": {"eventId": f"event-{next(self._event_ids)}", "data": data}}
-
-    def _not_taken(self, watcher: Watcher, event: _Event, problem: BaseException) -> None:
-        # A refused event means that this subscription is unknown there, as after a restart of the subscriber.
-        logger.debug("event {} was not taken: {}", event.name, problem)
-        self.unsubscribe(watcher, event.token)
 
 
 def status_fields(job: Job) -> dict[str, Any]:
