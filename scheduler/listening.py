@@ -1,4 +1,4 @@
-"""A listening socket that whoever started this process has opened for it, so that early clients wait in its queue."""
+"""A listening socket that whoever started this process has opened for it; early clients wait in its queue."""
 
 import os
 import socket
