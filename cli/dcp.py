@@ -7,7 +7,11 @@ import click
 from . import errors
 from .options import version_option
 
-COMMANDS: dict[str, tuple[str, str]] = {}
+COMMANDS = {
+    "up": ("up", "Run scheduler, worker and evaluator host on this box until Ctrl-C."),
+    "localexec": ("localexec", "Run a program against a private stack that lives as long as it does."),
+    "wallet": ("wallet", "Create keystores and show addresses."),
+}
 """name: (module of this folder that has it as ``command``, one line of help)."""
 
 

@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -44,6 +44,7 @@ class StackPlan:
     worker_arguments: Sequence[str] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     logs: Path | None = None  # folder for what the parts print; None: they print where we do
+    output: Callable[[str], IO[bytes]] | None = None  # gives a part its output file, instead of ``logs``
 
 
 class Stack:
@@ -166,6 +167,8 @@ class Stack:
         output: IO[bytes] | None = None
         if self.plan.logs is not None:
             output = (self.plan.logs / f"{part}.log").open("ab")
+        elif self.plan.output is not None:
+            output = self.plan.output(part)
         try:
             return subprocess.Popen(
                 [sys.executable, "-P", "-m", f"{__package__.rpartition('.')[0]}.cli.{part}", *arguments],

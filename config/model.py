@@ -55,7 +55,7 @@ EthereumAddress = Annotated[str, StringConstraints(pattern=r"^(0x)?[0-9a-fA-F]{4
 JoinPair = Annotated[str, StringConstraints(pattern=r"^[^,]+,.+$")]
 FilePath = Annotated[Path, AfterValidator(Path.expanduser)]
 Level = Literal["trace", "debug", "info", "warning", "error"]
-Layer = Literal["namespaces", "rlimits", "no_new_privs", "landlock", "seccomp"]
+Layer = Literal["limits", "namespaces", "landlock", "seccomp"]
 
 
 class Paths(Section):
