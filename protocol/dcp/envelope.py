@@ -1,7 +1,7 @@
 """The signed envelope around every message and every acknowledgement.
 
 ``{"owner":"0x…","signature":{"r":{"type":"Buffer","data":[…]},"s":{…},"v":27},"body":{…}}``: the signature
-covers the characters of the body as they stand in the envelope, so we verify that raw text and never print it again.
+covers the characters of the body as they stand there, so we verify that raw text and never reprint it.
 """
 
 import re

@@ -1,7 +1,7 @@
 """JSON text exactly as JavaScript's ``JSON.stringify`` prints it, and a bounded reader.
 
 A DCP peer signs the text of a message, and its reader may parse and re-stringify it before it checks the
-signature. So our text must equal JavaScript's to the character: number forms, integer-like keys first and ascending, no
+signature. So our text must equal JavaScript's to the character: number forms, integer-like keys first, no
 spaces, non-ASCII literal, lone surrogates as lower-case ``\\udxxx``.
 """
 
@@ -123,7 +123,7 @@ def _prints_alike(value: Any) -> bool:
             if type(item) is not str and not _prints_alike(item):
                 return False
         return True
-    return False
+    return isinstance(value, str)
 
 
 def _print(value: Any, out: list[str]) -> None:
