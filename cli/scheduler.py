@@ -2,51 +2,57 @@
 
 import asyncio
 import signal
-import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from ..errors import DcpError
-from ..scheduler.settings import SchedulerSettings
+from . import errors
+from .options import common, setting
+
+if TYPE_CHECKING:
+    from ..config.layers import Loaded
+    from ..config.model import Settings
+    from ..scheduler.settings import SchedulerSettings
 
 
-def parse_listen(text: str) -> tuple[str, int]:
-    """``HOST:PORT`` or ``[IPv6]:PORT``; port 0 means any free one."""
-    host, colon, port = text.rpartition(":")
-    if not colon or not host or not port.isdigit() or int(port) > 65535:
-        raise click.BadParameter(f"{text!r} is not HOST:PORT, such as 127.0.0.1:9000")
-    return host.strip("[]"), int(port)
-
-
-@click.command()
-@click.option(
-    "--listen", default="127.0.0.1:0", show_default=True, metavar="HOST:PORT", help="Port 0: any free one."
-)
-@click.option(
-    "--data",
-    type=click.Path(file_okay=False, path_type=Path),
-    required=True,
-    help="Where database, key and lock are kept.",
-)
-@click.option(
-    "--database", default="", metavar="URL", help="Another database than the SQLite file in --data."
-)
-def main(listen: str, data: Path, database: str) -> None:
-    """Run a scheduler: it takes jobs, gives their slices to workers, keeps the results and the accounts.
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@setting("scheduler.listen", "--listen", metavar="HOST:PORT", text="Where to listen; port 0: any free one.")
+@setting("scheduler.data", "--data", metavar="DIR", text="Where database, key and lock are kept.")
+@setting("scheduler.database", "--database", metavar="URL", text="Another database than SQLite in --data.")
+@setting("scheduler.public_url", "--public-url", metavar="URL", text="How others reach it, behind a proxy.")
+@common("dcp-scheduler")
+def command(loaded: "Loaded") -> None:
+    """Run a scheduler: it takes jobs, gives their slices to workers, keeps results and accounts.
 
     It prints "listening on URL" when it serves. Stop it with Ctrl-C or SIGTERM.
     """
-    host, port = parse_listen(listen)
-    settings = SchedulerSettings(host=host, port=port, data_dir=data, database_url=database)
-    try:
-        asyncio.run(_serve(settings))
-    except DcpError as error:
-        click.echo(f"dcp-scheduler: {error}", err=True)
-        sys.exit(1)
+    asyncio.run(_serve(scheduler_settings(loaded.settings)))
 
 
-async def _serve(settings: SchedulerSettings) -> None:
+def scheduler_settings(settings: "Settings") -> "SchedulerSettings":
+    """What the scheduler wants to know, out of all settings."""
+    from ..scheduler.settings import SchedulerSettings
+
+    given = settings.scheduler
+    host, _, port = given.listen.rpartition(":")
+    return SchedulerSettings(
+        data_dir=settings.scheduler_data,
+        host=host.strip("[]"),
+        port=int(port),
+        public_url=given.public_url or "",
+        database_url=given.database or "",
+        synchronous="FULL" if given.synchronous == "full" else "NORMAL",
+        market_price=given.market_price,
+        opening_grant=given.opening_grant,
+        target_task_s=given.target_task,
+        lease_floor_s=given.lease_floor,
+        lease_max_s=given.lease_max,
+        returns_before_failure=given.returns_before_failure,
+        max_wait_s=given.max_wait,
+    )
+
+
+async def _serve(settings: "SchedulerSettings") -> None:
     from ..scheduler.service import Scheduler
 
     stop = asyncio.Event()
@@ -54,7 +60,14 @@ async def _serve(settings: SchedulerSettings) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     scheduler = Scheduler(settings)
-    click.echo(f"listening on {await scheduler.start()}")
-    sys.stdout.flush()
+    print(f"listening on {await scheduler.start()}", flush=True)
     await stop.wait()
     await scheduler.stop()
+
+
+def main() -> None:
+    errors.run(command, "dcp-scheduler")
+
+
+if __name__ == "__main__":
+    main()

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-from .units import CoreCounts, CpuGpu, Duration, Size
+from .units import Amount, CoreCounts, CpuGpu, Duration, Size
 
 
 def setting(
@@ -95,17 +95,22 @@ class Scheduler(Section):
     synchronous: Literal["full", "normal"] = setting(
         "full", "full: what was answered survives a power cut; normal: it survives a crash of the program."
     )
-    market_price: float = setting(
-        0.0, "What a deployer who offers 'market value' pays for a slice.", unit="DCC", ge=0
+    market_price: Amount = setting(
+        "0.0000001", "What a slice costs a deployer who offers the market value.", unit="DCC"
     )
-    opening_grant: float = setting(
-        1000.0, "What a new bank account holds, so that a lab need not mint money by hand.", unit="DCC", ge=0
+    opening_grant: Amount = setting(
+        "1000", "What a new account starts with, so that a lab need not mint money by hand.", unit="DCC"
     )
+    target_task: Duration = setting("1m", "How much work one task gives each core of a worker.", unit="s")
     lease_floor: Duration = setting(
-        "2m", "A worker keeps a slice at least this long before it is given to another one.", unit="s"
+        "2m", "A worker that is out of contact keeps its slices at least this long.", unit="s"
     )
-    max_task_wait: Duration = setting(
-        "20s", "How long a worker's request for work may wait for some to appear.", unit="s"
+    lease_max: Duration = setting(
+        "1h", "A worker that is in contact keeps its slices at most this long without a result.", unit="s"
+    )
+    max_wait: Duration = setting("1m", "How long a worker's request for work may be held.", unit="s")
+    returns_before_failure: int = setting(
+        3, "A slice that was returned with an error more often than this has failed.", unit="times", ge=0
     )
 
 
@@ -132,18 +137,10 @@ class Worker(Section):
         (), 'Compute groups to work for, "joinKey,joinSecret" or "joinKey,eh1-<hash>".', secret=True
     )
     leave_public_group: bool = setting(False, "Do not work for the public compute group.")
-    minimum_wage_cpu: float = setting(
-        0.0, "Fetch no work that pays less for CPU time.", unit="DCC/hour", ge=0
-    )
-    minimum_wage_gpu: float = setting(
-        0.0, "Fetch no work that pays less for GPU time.", unit="DCC/hour", ge=0
-    )
-    minimum_wage_in: float = setting(
-        0.0, "Fetch no work that pays less for data coming in.", unit="DCC/MB", ge=0
-    )
-    minimum_wage_out: float = setting(
-        0.0, "Fetch no work that pays less for data going out.", unit="DCC/MB", ge=0
-    )
+    minimum_wage_cpu: Amount = setting("0", "Fetch no work that pays less for CPU time.", unit="DCC/hour")
+    minimum_wage_gpu: Amount = setting("0", "Fetch no work that pays less for GPU time.", unit="DCC/hour")
+    minimum_wage_in: Amount = setting("0", "Fetch no work that pays less for data coming in.", unit="DCC/MB")
+    minimum_wage_out: Amount = setting("0", "Fetch no work that pays less for data going out.", unit="DCC/MB")
     job_ids: tuple[str, ...] = setting((), "Work only for these jobs; empty: for any.")
     allow_origins: tuple[str, ...] = setting(
         (),

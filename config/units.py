@@ -5,6 +5,7 @@ Numbers without a unit are seconds or bytes. The texts of errors are for the per
 
 import math
 import re
+from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import BeforeValidator, PlainSerializer
@@ -109,6 +110,22 @@ def parse_cpu_gpu(value: object) -> CpuGpu:
     return CpuGpu(*parts)
 
 
+def parse_amount(value: object) -> Decimal:
+    """An amount of money, ``"0.0000001"`` or a number, without rounding. Raises ValueError."""
+    match value:
+        case bool():
+            pass
+        case int() | float() | str() | Decimal():
+            try:
+                amount = Decimal(str(value).strip())
+            except InvalidOperation:
+                amount = Decimal(-1)
+            exponent = amount.as_tuple().exponent
+            if isinstance(exponent, int) and exponent >= -18 and 0 <= amount < 10**30:
+                return amount
+    raise ValueError('expected an amount of DCC like "0.25", at least 0, with at most 18 decimals')
+
+
 def _serialise(print_value: Any) -> PlainSerializer:
     return PlainSerializer(print_value, return_type=str)
 
@@ -119,3 +136,5 @@ Size = Annotated[int, BeforeValidator(parse_size), _serialise(print_size)]
 """Bytes."""
 CoreCounts = Annotated[CpuGpu, BeforeValidator(parse_cpu_gpu), _serialise(str)]
 """Counts or shares of CPU cores and GPUs."""
+Amount = Annotated[Decimal, BeforeValidator(parse_amount), _serialise(lambda amount: f"{amount:f}")]
+"""DCC."""

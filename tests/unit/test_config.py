@@ -288,3 +288,18 @@ def test_lines_of_keys_in_all_shapes_of_toml() -> None:
         ("b", "1"): 15,
         ("b", "1", "k"): 16,
     }
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [("0.0000001", "0.0000001"), (1000, "1000"), (0.25, "0.25"), ("1e-7", "0.0000001")]
+)
+def test_amounts_are_exact(value: object, text: str) -> None:
+    assert f"{units.parse_amount(value):f}" == text
+
+
+@pytest.mark.parametrize(
+    "value", ["-1", "nan", "inf", "1e40", "0.0000000000000000001", "x", True, None, float("nan")]
+)
+def test_bad_amounts(value: object) -> None:
+    with pytest.raises(ValueError, match="expected an amount"):
+        units.parse_amount(value)
