@@ -112,7 +112,7 @@ class Actor(pykka.ThreadingActor):
     # -- ending ---------------------------------------------------------------------------------------------
 
     def _stop(self) -> None:
-        self.switchboard.unregister(self.name)
+        self.switchboard.unregister(self.name, self.actor_inbox.deliver)
         super()._stop()
 
     def _handle_failure(
@@ -122,7 +122,7 @@ class Actor(pykka.ThreadingActor):
         traceback: TracebackType | None,
     ) -> None:
         """Log, leave the switchboard, and let `on_failure` decide what ends with this actor."""
-        self.switchboard.unregister(self.name)
+        self.switchboard.unregister(self.name, self.actor_inbox.deliver)
         logger.opt(exception=(exception_type, exception_value, traceback)).error(
             "the actor {} failed and ends", self.name
         )

@@ -66,6 +66,7 @@ class Switchboard:
         self.name = name.encode() if isinstance(name, str) else name
         self.on_unroutable = on_unroutable
         self.on_failure = on_failure
+        self.on_stray: Callable[[str, Delivery], None] | None = None  # for peers' messages to absent actors
         self._targets: dict[str, _Target] = {}
         self._outbox: deque[_Outgoing | Callable[[], None]] = deque()
         self._awake = False
@@ -92,16 +93,13 @@ class Switchboard:
     def stop(self, linger_s: float = 1.0) -> None:
         """Send what is queued, waiting for peers at most ``linger_s``, and close. Asks still open fail."""
 
-        def stop() -> None:
-            self._stopping = True
-
         if self._context.closed:
             return
         self._linger_ms = int(linger_s * 1000)
         if self._thread is None:
             self._close()
         elif self._thread is not threading.current_thread():
-            self._post(stop)
+            self._post(lambda: setattr(self, "_stopping", True))
             self._thread.join()
 
     def bind(self, endpoint: str, curve: Authenticator | None = None) -> str:
@@ -129,9 +127,11 @@ class Switchboard:
             raise SwitchboardError(f"there is already an actor named {actor!r} in this process")
         self._targets[actor] = _Target(put, remote)
 
-    def unregister(self, actor: str) -> None:
-        """Take an actor's address away."""
-        self._targets.pop(actor, None)
+    def unregister(self, actor: str, put: Put | None = None) -> None:
+        """Take an actor's address away; with ``put``, only if it is still that actor's."""
+        target = self._targets.get(actor)
+        if target is not None and (put is None or target.put == put):
+            self._targets.pop(actor, None)
 
     def tell(self, to: Address, message: Any, *bodies: bytes, sender: str = "") -> None:
         """Send a message."""
@@ -331,7 +331,9 @@ class Switchboard:
         if header.kind is Kind.REPLY:
             self._asks.settle(number, incoming.peer, delivery)
         elif not self._deliver(header.target, delivery):
-            if header.kind is Kind.ASK:
+            if self.on_stray is not None:
+                self.on_stray(header.target, delivery)
+            elif header.kind is Kind.ASK:
                 self._send(_Outgoing(sender, Header(Kind.NOBODY, header.sender, "", number), None, ()))
             logger.debug("{} came for {!r}, which is not here", type(message).__name__, header.target)
 
