@@ -54,7 +54,7 @@ class SchedulerConfig:
 def config_document(base_url: str, services: Mapping[str, str], version: str = "2.1.0") -> str:
     """Print the document that a scheduler serves at PATH.
 
-    ``base_url`` is where peers reach the scheduler, with a slash at the end; ``services`` are names and paths,
+    ``base_url`` is where peers reach the scheduler, with a slash at its end; ``services``: names and paths,
     such as ``{"jobSubmit": "/job-submit/"}``; ``version`` is what the peer asks for with ``?ver=``.
     """
     from . import kvin
