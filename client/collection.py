@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from .errors import ClientError, SliceError
+from .inputs import MAX_SLICES
 from .intervals import Intervals
 
 
@@ -65,9 +66,14 @@ class Collection:
                     f"The job has {total} slices and an outcome of slice {first + count - 1} came."
                 )
 
-    def missing(self) -> list[tuple[int, int]]:
-        """The ``(first, count)`` runs without an outcome, ascending; empty while the total is unknown."""
-        return [] if self.total is None else self._seen.gaps(1, self.total + 1)
+    def missing(self, *, unbounded: bool = False) -> list[tuple[int, int]]:
+        """The ``(first, count)`` runs without an outcome, ascending.
+
+        While the total is unknown there are none, or, if ``unbounded``, all that could be.
+        """
+        if self.total is None and not unbounded:
+            return []
+        return self._seen.gaps(1, MAX_SLICES + 1 if self.total is None else self.total + 1)
 
     def results(self) -> list[Any]:
         """All outcomes in slice order, the SliceError where the work function threw."""

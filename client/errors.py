@@ -70,9 +70,8 @@ class SliceErrors(ClientError):
     """The work function threw for some slices. All other slices are done.
 
     ``errors`` maps slice numbers to SliceError. ``results`` is what ``exec()`` would have returned, in
-    input order,
-    with the SliceError where a value is missing. To get that list without an exception, say ``errors="return"``.
-    """
+    input order, with the SliceError where a value is missing. To get that list without an exception, say
+    ``errors="return"``."""
 
     code = "ESLICE"
 

@@ -121,15 +121,38 @@ class PileRules:
     ceiling: int = 5_000_000  # no pile is sent above this size, unless a single value is
 
 
+def pile_rules(numbers: Mapping[str, Any]) -> PileRules:
+    """The rules that a scheduler's configuration asks for; what makes no sense in it is left at its
+    default."""
+
+    def number(name: str, usual: float, most: float) -> float:
+        value = numbers.get(name)
+        good = isinstance(value, int | float) and not isinstance(value, bool) and 1 <= value <= most
+        return value if good and value is not None else usual
+
+    usual = PileRules()
+    return PileRules(
+        initial=int(number("uploadInitialNumberOfSlices", usual.initial, 1e6)),
+        factor=number("uploadIncreaseFactor", usual.factor, 100),
+        target=int(number("uploadSlicesTarget", usual.target, 1e8)),
+        ceiling=int(number("uploadSlicesCeiling", usual.ceiling, 1e8)),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Pile:
     """Consecutive values of an input set, encoded."""
 
     count: int
-    text: str
+    document: Any
+    size: int  # in characters
 
 
-def piles(values: Iterable[Any], encode: Callable[[list[Any]], str], rules: PileRules) -> Iterator[Pile]:
+Encode = Callable[[list[Any]], tuple[Any, int]]
+"""Encodes values; answers with the document and its size in characters."""
+
+
+def piles(values: Iterable[Any], encode: Encode, rules: PileRules) -> Iterator[Pile]:
     """Read values, encode them in growing piles and hold no more than one pile at a time.
 
     A pile above the ceiling is cut in halves until it fits; a single value above it raises InputError.
@@ -141,15 +164,14 @@ def piles(values: Iterable[Any], encode: Callable[[list[Any]], str], rules: Pile
         largest = 0
         while waiting:
             part = waiting.pop()
-            text = encode(part)
-            largest = max(largest, len(text))
-            if len(text) <= rules.ceiling:
-                yield Pile(len(part), text)
+            document, size = encode(part)
+            largest = max(largest, size)
+            if size <= rules.ceiling:
+                yield Pile(len(part), document, size)
             elif len(part) == 1:
                 raise InputError(
-                    f"One input value takes {len(text)} characters and the scheduler takes at most "
-                    f"{rules.ceiling}; "
-                    "make it smaller, or put it at an address."
+                    f"One input value takes {size} characters and the scheduler takes at most "
+                    f"{rules.ceiling}; make it smaller, or put it at an address."
                 )
             else:
                 middle = len(part) // 2

@@ -25,9 +25,8 @@ class JsFile:
 def work_source(work: object) -> str:
     """The JavaScript source of a work function.
 
-    ``work`` is source text (``"x => x * x"``), a JsFile or a path of a file. Raises WorkFunctionError when there is no
-    source in it, and NotYetError for Python functions.
-    """
+    ``work`` is source text (``"x => x * x"``), a JsFile or a path of a file. Raises WorkFunctionError when
+    there is no source in it, and NotYetError for Python functions."""
     if isinstance(work, JsFile):
         return _read(Path(work.path))
     if isinstance(work, Path):
