@@ -10,6 +10,7 @@ from .options import version_option
 COMMANDS = {
     "up": ("up", "Run scheduler, worker and evaluator host on this box until Ctrl-C."),
     "localexec": ("localexec", "Run a program against a private stack that lives as long as it does."),
+    "host": ("host", "Authorise evaluator hosts of other boxes to attach to a worker."),
     "wallet": ("wallet", "Create keystores and show addresses."),
 }
 """name: (module of this folder that has it as ``command``, one line of help)."""

@@ -126,7 +126,7 @@ class Worker(Section):
         CpuGpu(1.0, 0.75), "Share of those cores and GPUs that may be busy, 0 to 1 each.", unit="share"
     )
     max_sandboxes: int | None = setting(
-        None, "At most this many sandboxes at once; unset: as cores and memory allow.", example="8", ge=1
+        None, "At most this many sandboxes at once; unset: one a core.", example="8", ge=1
     )
     payment_address: EthereumAddress | None = setting(
         None,
@@ -151,6 +151,16 @@ class Worker(Section):
         "Endpoint that evaluator hosts of other boxes attach to; unset: none may.",
         example='"tcp://0.0.0.0:9081"',
     )
+    key_file: FilePath | None = setting(
+        None,
+        "Its CURVE key, made on first use; unset: <resource_dir>/supervisor.key.",
+        example='"/var/lib/dcp/supervisor.key"',
+    )
+    authorised_hosts: FilePath | None = setting(
+        None,
+        "Folder with the keys of the hosts that may attach (`dcp host`); unset: <resource_dir>/hosts.",
+        example='"/var/lib/dcp/hosts"',
+    )
     start_local_host: bool = setting(True, "Start an evaluator host on this box.")
     data: FilePath | None = setting(
         None, "Its outbox and caches; unset: <paths.data>/worker.", example='"/var/lib/dcp/worker"'
@@ -168,20 +178,44 @@ class EvaluatorHost(Section):
     )
     supervisor_key: str | None = setting(
         None,
-        "Public CURVE key of that worker (`dcp host key` there prints it); needed for tcp.",
-        example='"<40 characters>"',
+        "Public key of that worker, or a file with it (`dcp host key` there prints it); needed for tcp.",
+        example='"/etc/dcp/supervisor.key.pub"',
     )
     key_file: FilePath | None = setting(
-        None, "This host's own CURVE key; unset: <resource_dir>/host.key.", example='"/var/lib/dcp/host.key"'
+        None,
+        "This host's own CURVE key, made on first use; unset: <resource_dir>/host.key.",
+        example='"/var/lib/dcp/host.key"',
     )
     name: str | None = setting(None, "What operators see; unset: the box's host name.", example='"box-7"')
+    cores: CoreCounts = setting(
+        CpuGpu(), 'CPU cores and GPUs to offer, "CPU" or "CPU,GPU"; empty: all that the box has.'
+    )
+    utilization: CoreCounts = setting(
+        CpuGpu(1.0, 0.75), "Share of those cores and GPUs that may be busy, 0 to 1 each.", unit="share"
+    )
+    max_sandboxes: int | None = setting(
+        None, "At most this many sandboxes at once; unset: one a core.", example="8", ge=1
+    )
+    max_load: float | None = setting(
+        None,
+        "Make room when the whole box is busier than this; unset: do not look.",
+        unit="share",
+        example="0.9",
+        gt=0,
+        le=1,
+    )
     spares: int = setting(
         1, "Sandboxes started ahead, so that a job need not wait for one.", unit="sandboxes", ge=0, le=1000
+    )
+    start_timeout: Duration = setting(
+        "1m", "A sandbox that is not ready within this time is given up.", unit="s"
     )
     progress_timeout: Duration = setting(
         "5m", "A slice that is silent for longer fails ENOPROGRESS.", unit="s"
     )
-    memory_per_sandbox: Size = setting("2GiB", "Most memory that one sandbox may use.", unit="bytes")
+    memory_per_sandbox: Size = setting(
+        "1GiB", "Most memory that one sandbox may use, beyond the idle engine.", unit="bytes", ge=64 << 20
+    )
     allow_weaker_sandbox: tuple[Layer, ...] = setting(
         (), "Confinement layers that may be missing on this box; without this it refuses to run then."
     )
@@ -233,6 +267,18 @@ class Settings(Section):
     @property
     def worker_data(self) -> Path:
         return self.worker.data or self.data_dir / "worker"
+
+    @property
+    def supervisor_key_file(self) -> Path:
+        return self.worker.key_file or self.paths.resource_dir / "supervisor.key"
+
+    @property
+    def authorised_hosts(self) -> Path:
+        return self.worker.authorised_hosts or self.paths.resource_dir / "hosts"
+
+    @property
+    def host_key_file(self) -> Path:
+        return self.evaluator_host.key_file or self.paths.resource_dir / "host.key"
 
 
 PROGRAM_SECTIONS: dict[str, tuple[str, ...]] = {
