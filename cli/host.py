@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 def command() -> None:
     """Say which evaluator hosts may attach to the worker of this box.
 
-    A host on another box is started with `dcp-evaluator-manager --supervisor tcp://... --supervisor-key KEY`. It then
-    prints the `dcp host authorise` command that is to be run here. All of this works while the worker runs.
+    A host on another box is started with `dcp-evaluator-manager --supervisor tcp://... --supervisor-key
+    KEY`. It then prints the `dcp host authorise` command that is to be run here. All of this works while
+    the worker runs.
     """
 
 
@@ -68,11 +69,11 @@ def supervisor_key(settings: "Settings") -> "CurveKey":
     """The key pair of this box's worker; made on first use."""
     from ..protocol.curve import CurveKey
 
-    return CurveKey.load_or_create(settings.paths.resource_dir.expanduser() / "supervisor.key")
+    return CurveKey.load_or_create(settings.supervisor_key_file)
 
 
 def authorised_hosts(settings: "Settings") -> "AuthorisedHosts":
     """The hosts that may attach to this box's worker."""
     from ..protocol.curve import AuthorisedHosts
 
-    return AuthorisedHosts(settings.paths.resource_dir.expanduser() / "hosts")
+    return AuthorisedHosts(settings.authorised_hosts)

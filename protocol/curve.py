@@ -25,6 +25,7 @@ from zmq.utils import z85
 from ..errors import DcpError
 
 _KEY = re.compile(r"[0-9a-f]{64}")
+_Z85 = re.compile(r"[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")
 _MAX_FILE = 4096
 _RECHECK_S = 2.0
 _MAX_REMEMBERED = 1000
@@ -41,6 +42,8 @@ def parse_key(text: str) -> str:
     stripped = text.strip().lower()
     if _KEY.fullmatch(stripped):
         return stripped
+    if _Z85.fullmatch(text.strip()):
+        return z85.decode(text.strip().encode()).hex()
     path = Path(text).expanduser()
     try:
         with path.open() as file:
