@@ -119,14 +119,14 @@ class Worker(Section):
 
     cores: CoreCounts = setting(
         CpuGpu(),
-        'CPU cores and GPUs to work with, "CPU" or "CPU,GPU"; empty: all that the box has.',
+        'CPU cores and GPUs of this box to use, "CPU" or "CPU,GPU"; empty: all.',
         example='"4,1"',
     )
     utilization: CoreCounts = setting(
         CpuGpu(1.0, 0.75), "Share of those cores and GPUs that may be busy, 0 to 1 each.", unit="share"
     )
     max_sandboxes: int | None = setting(
-        None, "At most this many sandboxes at once; unset: one a core.", example="8", ge=1
+        None, "At most this many sandboxes at once on this box; unset: one a core.", example="8", ge=1
     )
     payment_address: EthereumAddress | None = setting(
         None,
@@ -187,15 +187,6 @@ class EvaluatorHost(Section):
         example='"/var/lib/dcp/host.key"',
     )
     name: str | None = setting(None, "What operators see; unset: the box's host name.", example='"box-7"')
-    cores: CoreCounts = setting(
-        CpuGpu(), 'CPU cores and GPUs to offer, "CPU" or "CPU,GPU"; empty: all that the box has.'
-    )
-    utilization: CoreCounts = setting(
-        CpuGpu(1.0, 0.75), "Share of those cores and GPUs that may be busy, 0 to 1 each.", unit="share"
-    )
-    max_sandboxes: int | None = setting(
-        None, "At most this many sandboxes at once; unset: one a core.", example="8", ge=1
-    )
     max_load: float | None = setting(
         None,
         "Make room when the whole box is busier than this; unset: do not look.",
@@ -284,6 +275,6 @@ class Settings(Section):
 PROGRAM_SECTIONS: dict[str, tuple[str, ...]] = {
     "dcp-worker": ("scheduler", "worker", "evaluator_host", "log", "paths"),
     "dcp-scheduler": ("scheduler", "log", "paths"),
-    "dcp-evaluator-manager": ("evaluator_host", "log", "paths"),
+    "dcp-evaluator-manager": ("evaluator_host", "worker", "log", "paths"),
 }
 """The sections that `--show-config` of a program prints; others print all."""
