@@ -5,7 +5,7 @@ The board keeps one promise through every move: a slice that came from the sched
 still has. Two sandboxes hold the same slice only when the first one was lost and its outcome turns up late.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable
 
 from .instructions import Close, CloseTask, Deal, DropJob, Forget, Instruction, Open, Report, Return, SendJob
@@ -15,6 +15,12 @@ from .sizing import depth, run_slices, within_bytes
 
 REFUSED_JOBS = 200
 """How many refused jobs the scheduler is reminded of with each request."""
+
+REFUSALS = 6
+"""How often a job may come back after it could not be worked on here.
+
+A scheduler that counts such returns has ended the job by then; another one is asked to send it elsewhere.
+"""
 
 
 class Board:
@@ -29,6 +35,7 @@ class Board:
         self.sandboxes: dict[str, SandboxRecord] = {}
         self.jobs: dict[str, JobRecord] = {}
         self.refused: deque[str] = deque(maxlen=REFUSED_JOBS)
+        self._refusals: Counter[str] = Counter()
         self._life = life
         self._next_sandbox = 1
         self._next_run = first_run
@@ -49,7 +56,7 @@ class Board:
         """Cores that may be used on all hosts together."""
         return sum(host.cpu for host in self.hosts.values())
 
-    # -- sandboxes ------------------------------------------------------------------------------------------------
+    # -- sandboxes --------------------------------------------------------------------------------
 
     def open_sandbox(self, job: JobRecord, host: HostRecord, now: float) -> None:
         """Open one for the job, with the job's artifacts before the first on a host."""
@@ -93,7 +100,7 @@ class Board:
         if job is not None:
             job.sandboxes.pop(box.sandbox, None)
 
-    # -- runs -----------------------------------------------------------------------------------------------------
+    # -- runs --------------------------------------------------------------------------------
 
     def feed(self, box: SandboxRecord, level: int) -> bool:
         """Deal a run to the sandbox if it holds fewer than ``level`` and may have one.
@@ -127,7 +134,7 @@ class Board:
         return True
 
     def feed_all(self, job: JobRecord) -> None:
-        """Deal to all sandboxes of the job, level by level, so that nobody has two runs before everybody has one."""
+        """Deal to all sandboxes of the job, level by level: nobody has two runs before everybody has one."""
         for level in (1, 2, 3):
             for box in list(job.sandboxes.values()):
                 if not job.queue:
@@ -148,7 +155,7 @@ class Board:
         box.runs.clear()
         return parts
 
-    # -- slices ---------------------------------------------------------------------------------------------------
+    # -- slices --------------------------------------------------------------------------------
 
     def commit(self, job: JobRecord, run: int, first: int, count: int) -> int:
         """Count slices as finished wherever they are now; return how many were not yet."""
@@ -218,12 +225,13 @@ class Board:
     def refuse(self, job: JobRecord, code: str, reason: str, now: float) -> None:
         """This worker cannot do the job.
 
-        Return all of it, tell the owner, and ask not to be sent it again.
+        Return all of it and tell the owner; in the end ask for it no more.
         """
         for box in list(job.sandboxes.values()):
             self.close_sandbox(box, reason, now)
         self.give_back_queue(job, code, reason)
-        if job.job not in self.refused:
+        self._refusals[job.job] += 1
+        if self._refusals[job.job] >= REFUSALS and job.job not in self.refused:
             self.refused.append(job.job)
         self._out.append(Report(job.job, 0, "error", code, reason))
 

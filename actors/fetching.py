@@ -48,16 +48,15 @@ def predict(
     if free_ms <= 0:
         return None
     share = min(1.0, free_ms / (slots * window_ms))
-    if typical_ms is None:
-        slices = FIRST_SLICES_A_SLOT * slots
-    else:
+    slices = FIRST_SLICES_A_SLOT * slots
+    if typical_ms is not None:
         slices = int(free_ms / max(typical_ms, 0.001))
     return Wanted(cpu=round(min(cpu, slots) * share, 3), slices=max(1, min(MAX_SLICES, slices)))
 
 
 @dataclass(slots=True)
 class Fetching:
-    """CLOSED until the outbox of an earlier life is delivered, then asking, resting or idle, until it stops."""
+    """CLOSED until what an earlier life left is delivered, then asking, resting or idle until it stops."""
 
     watch_s: float  # the longest rest when there is no work, seconds
     open: bool = False
@@ -96,7 +95,7 @@ class Fetching:
         self.rests_until = 0.0
 
     def _rest(self, now: float, dice: float) -> None:
-        """Half a second, doubling up to the watch interval, and between half and all of that by ``dice`` in 0..1."""
+        """Half a second, doubling up to the watch interval; ``dice`` in 0..1 takes off up to half of it."""
         rest = min(self.watch_s, 0.5 * 2.0 ** min(self.empties, 20))
         self.empties += 1
         self.rests_until = now + rest * (0.5 + 0.5 * dice)

@@ -74,18 +74,14 @@ class Planner(Board):
         self._window_s = window_s
         self._lost_after_s = lost_after_s
 
-    # -- hosts ----------------------------------------------------------------------------------------------------
+    # -- hosts --------------------------------------------------------------------------------
 
     def on_host_attached(self, now: float, hello: HostHello) -> None:
         """A host is there. If it was there before, its link broke and messages may be lost.
 
         Nothing of it counts.
         """
-        old = self.hosts.get(hello.host)
-        if old is not None:
-            for box in [self.sandboxes[name] for name in old.sandboxes]:
-                self.close_sandbox(box, "the link to the supervisor broke", now)
-                self.forget_sandbox(box)
+        self._drop_host(hello.host)
         self.hosts[hello.host] = HostRecord(
             hello.host,
             hello.name,
@@ -93,8 +89,6 @@ class Planner(Board):
             now,
             capabilities=hello.capabilities,
             worktimes=hello.worktimes,
-            cpu=old.cpu if old else 0.0,
-            slots=old.slots if old else 0,
         )
         self._plan(now)
 
@@ -127,17 +121,18 @@ class Planner(Board):
 
     def on_host_left(self, now: float, host: str) -> None:
         """A host is gone, with or without a goodbye; what it had not committed runs elsewhere."""
+        self._drop_host(host)
+        self._plan(now)
+
+    def _drop_host(self, host: str) -> None:
         record = self.hosts.pop(host, None)
-        if record is None:
-            return
-        for box in [self.sandboxes[name] for name in record.sandboxes]:
+        for box in [self.sandboxes[name] for name in record.sandboxes] if record else ():
             job = self.jobs.get(box.job)
             if job is not None:
                 job.put_back(self.recall(job, box))
             self.forget_sandbox(box)
-        self._plan(now)
 
-    # -- sandboxes ------------------------------------------------------------------------------------------------
+    # -- sandboxes --------------------------------------------------------------------------------
 
     def on_sandbox_opened(self, now: float, sandbox: str) -> None:
         """The job is assigned; runs are welcome."""
@@ -154,7 +149,7 @@ class Planner(Board):
     def on_sandbox_closed(
         self, now: float, sandbox: str, outcome: Outcome, detail: str, culprit: int
     ) -> None:
-        """A sandbox is gone. Its slices run elsewhere, but one that keeps taking evaluators down is returned."""
+        """A sandbox is gone. Its slices run elsewhere, but one that keeps killing evaluators is returned."""
         box = self.sandboxes.get(sandbox)
         if box is None:
             return
@@ -206,7 +201,7 @@ class Planner(Board):
                     job, outcome.value, f"{job.deaths} sandboxes died one after the other: {detail}", now
                 )
 
-    # -- runs -----------------------------------------------------------------------------------------------------
+    # -- runs --------------------------------------------------------------------------------
 
     def on_run_finished(self, now: float, sandbox: str, run: int, slices: int, wall_ms: float) -> None:
         """Every outcome of the run is with the uploader; the sandbox may have the next one."""
@@ -248,10 +243,7 @@ class Planner(Board):
     def on_slice_rejected(
         self, now: float, job: str, run: int, number: int, reason: str, retries: int
     ) -> None:
-        """The work function refused its slice.
-
-        Try again as often as it allows, then give the whole job up.
-        """
+        """The work function refused its slice: try again as often as it allows, then give it back."""
         record = self.jobs.get(job)
         holder = record.running.get(run) if record else None
         if record is None or holder is None:
@@ -266,11 +258,11 @@ class Planner(Board):
         if count <= retries:
             record.put([alone])
         else:
+            del record.rejections[number]
             self.give_back(record, [alone], "EWORKREJECT", reason)
-            self.refuse(record, "EWORKREJECT", f"the work function refused slice {number}: {reason}", now)
         self._plan(now)
 
-    # -- work -----------------------------------------------------------------------------------------------------
+    # -- work --------------------------------------------------------------------------------
 
     def on_work(self, now: float, arrivals: Sequence[Arrival], dice: float) -> None:
         """The scheduler has answered a request, with work or without."""
@@ -315,7 +307,7 @@ class Planner(Board):
             return True
         return False
 
-    # -- the rest -------------------------------------------------------------------------------------------------
+    # -- the rest --------------------------------------------------------------------------------
 
     def on_ready_to_fetch(self, now: float) -> None:
         """What an earlier life had finished is delivered.
@@ -382,7 +374,7 @@ class Planner(Board):
             times.append(now + 2.0)
         return max(now, min(times)) if times else None
 
-    # -- planning -------------------------------------------------------------------------------------------------
+    # -- planning --------------------------------------------------------------------------------
 
     def _plan(self, now: float) -> None:
         if self.stopping:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from .records import HostRecord, JobRecord, SandboxState
 
 TURN_S = 10.0
-"""When there are more jobs than slots, a job keeps its sandbox for so long before another one's turn comes."""
+"""With more jobs than slots, a job keeps its sandbox for so long before another one's turn comes."""
 
 WORTH_OPENING_MS = 20.0
 """How much work a further sandbox should find: opening one costs about this much."""
@@ -63,7 +63,7 @@ def place(job: JobRecord, hosts: Iterable[HostRecord], now: float) -> HostRecord
 
 
 def surplus(jobs: Mapping[str, JobRecord], slots: int, limit_s: float) -> dict[str, int]:
-    """How many slices of each job's queue are more than this worker will compute within ``limit_s`` seconds."""
+    """How many slices of each job's queue are more than this worker computes within ``limit_s`` seconds."""
     busy = [job for job in jobs.values() if job.slice_ms and job.queued]
     if not busy:
         return {}
