@@ -43,8 +43,8 @@ SERVICES = {
 }
 """The services by their names on the wire: where each is, and what it can do."""
 
-STOP_S = 5.0
-"""How long connections may take to end."""
+STOP_S = 1.0
+"""How long sockets may take to close once their sessions have been ended."""
 
 
 class ListenError(DcpError):

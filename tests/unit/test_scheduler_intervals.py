@@ -1,5 +1,7 @@
 """Runs of slice numbers: whatever is put over whatever, every slice keeps exactly one state."""
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,7 +30,7 @@ def slices_in(numbers: list[tuple[int, int]]) -> set[int]:
 def test_each_slice_has_the_state_that_was_put_last(
     history: list[tuple[tuple[int, int], State, str]],
 ) -> None:
-    """Runs always cover all slices once, in order, and say what a list with one entry for each slice would say."""
+    """Runs cover all slices once, in order, and say what a list with one entry a slice would say."""
     runs = [SliceRun(1, TOTAL, State.PENDING)]
     model = [(State.PENDING, None)] * TOTAL
     for (first, last), state, who in history:
@@ -39,7 +41,7 @@ def test_each_slice_has_the_state_that_was_put_last(
     expanded = [(run.state, run.worker) for run in runs for _ in range(run.count)]
     assert expanded == model
     assert [run.first for run in runs] == [1, *[run.last + 1 for run in runs[:-1]]]
-    assert not any(later.continues(earlier) for earlier, later in zip(runs, runs[1:], strict=False))
+    assert not any(later.continues(earlier) for earlier, later in pairwise(runs))
 
 
 def test_equal_neighbours_become_one_run() -> None:
