@@ -9,6 +9,7 @@ const KVIN = (() => {
   "use strict";
 
   const MAX_DEPTH = 200; // of nested values
+  const MANY = 10_000; // elements; longer arrays are not searched for named properties, which would double the cost
   const MAX_REPEATS = 2 ** 24; // elements that repetitions may add to a document
   const MAX_BYTES = 2 ** 29; // of one typed array
 
@@ -29,10 +30,8 @@ const KVIN = (() => {
   const [mapGet, mapSet, mapEach] = [Map.prototype.get, Map.prototype.set, Map.prototype.forEach].map(uncurry);
   const [setHas, setAdd, setEach] = [Set.prototype.has, Set.prototype.add, Set.prototype.forEach].map(uncurry);
   const [charCodeAt, sliceText] = [String.prototype.charCodeAt, String.prototype.slice].map(uncurry);
-  const [isIndex, isDigits] = [/^(0|[1-9][0-9]{0,9})$/, /^-?[0-9]+$/].map((re) => {
-    const test = RegExp.prototype.exec.bind(re); // `test` would look `exec` up on the prototype
-    return (text) => test(text) !== null;
-  });
+  const matchDigits = RegExp.prototype.exec.bind(/^-?[0-9]+$/); // `test` would look `exec` up on the prototype
+  const isDigits = (text) => matchDigits(text) !== null;
   const TypedArray = getPrototypeOf(Uint8Array);
   const typeOfArray = getter(TypedArray.prototype, Symbol.toStringTag); // undefined when it is no typed array
   const [bufferOf, offsetOf, bytesOf] = ["buffer", "byteOffset", "byteLength"].map((n) => getter(TypedArray.prototype, n));
@@ -86,7 +85,11 @@ const KVIN = (() => {
 
   /** Whether JSON says all of an object: no part met twice, nothing that JSON lacks. `met` is a Set, made when needed. */
   function isPlain(object, depth, met) {
-    if (depth >= MAX_DEPTH || (met !== null && setHas(met, object))) return false;
+    if (depth >= MAX_DEPTH) return false;
+    if (met !== null) {
+      if (setHas(met, object)) return false;
+      setAdd(met, object);
+    }
     const list = isArray(object);
     const prototype = getPrototypeOf(object);
     if (list ? prototype !== ArrayPrototype : prototype !== ObjectPrototype && prototype !== null) return false;
@@ -106,7 +109,6 @@ const KVIN = (() => {
           if (value === null) break;
           if (met === null) setAdd((met = new NATIVE.Set()), object);
           if (!isPlain(value, depth + 1, met)) return false;
-          setAdd(met, value);
           break;
         default:
           return false;
@@ -114,12 +116,11 @@ const KVIN = (() => {
     }
     return true;
   }
-  const MANY = 10_000; // elements; longer arrays are not searched for named properties, which would double the cost
 
-  let version, numbers, count, hard; // of the document that is being written
-  const untouched = () => ownKeys(ObjectPrototype).length === ownedAtLoad && ownKeys(ArrayPrototype).length === listedAtLoad;
-  let ownedAtLoad = ownKeys(ObjectPrototype).length;
-  let listedAtLoad = ownKeys(ArrayPrototype).length;
+  const owned = () => ownKeys(ObjectPrototype).length + ownKeys(ArrayPrototype).length;
+  const ownedAtLoad = owned();
+  let version, numbers, count; // of the document that is being written
+  let hard; // whether somebody has put something on the prototypes of our nodes: they are then made without prototypes
 
   const sealed = (object) => (hard ? setPrototypeOf(object, null) : object);
 
@@ -138,7 +139,7 @@ const KVIN = (() => {
     version = as;
     numbers = new NATIVE.Map();
     count = 0;
-    hard = !untouched();
+    hard = owned() !== ownedAtLoad;
     try {
       return write(value, 0);
     } finally {
@@ -284,10 +285,329 @@ const KVIN = (() => {
     const ps = sealed({});
     if (typeof stack === "string") ps.stack = stack;
     if (typeof name === "string" && !known) ps.name = name;
-    for (const hidden of ["cause", "errors"]) if (hasOwn(value, hidden)) ps[hidden] = write(value[hidden], depth + 1);
     const names = sealed([]);
+    if (hasOwn(value, "cause")) names[0] = "cause"; // not enumerable, as `errors` of an AggregateError is not
+    if (hasOwn(value, "errors")) names[names.length] = "errors";
     const own = keys(value);
     for (let i = 0; i < own.length; i++) if (!(own[i] in ps) && own[i] !== "message") names[names.length] = own[i];
     writeProperties(value, names, depth, ps);
     return sealed({ ctr: known ? name : "Error", ps, arg: typeof message === "string" ? message : "" });
   }
+
+  const BLOCK = 8192; // characters made at once; more arguments would overflow the stack
+
+  const textOfBytes = (bytes, from, to) => {
+    let text = "";
+    for (let at = from; at < to; at += BLOCK) {
+      text += apply(fromCharCode, null, subarray(bytes, at, at + BLOCK < to ? at + BLOCK : to));
+    }
+    return text;
+  };
+
+  /** One character a byte. A zero byte takes six characters of JSON, so runs of them are left out, or numbers written. */
+  function writeBytes(type, array, buffer, offset, size) {
+    const ctr = NUMBERS[type] ?? type;
+    const bytes = new NATIVE.Uint8Array(buffer, offset, size);
+    const isl8 = sealed([]);
+    let zeros = 0, run = 0, end = 0; // `end`: what stands before it is in an island or left out
+    let islands = 0;
+    for (let i = 0; i <= size; i++) {
+      if (i < size && bytes[i] === 0) {
+        run++;
+        continue;
+      }
+      if (run >= 8) {
+        if (i - run > end) isl8[islands++] = sealed({ 0: textOfBytes(bytes, end, i - run), "@": end });
+        end = i;
+      }
+      zeros += run;
+      run = 0;
+    }
+    if (array !== null && ctr > 3 && zeros * 4 > size && saysAll(array, ctr)) {
+      const arg = sealed([]);
+      for (let i = 0; i < array.length; i++) arg[i] = array[i];
+      return sealed({ ctr, arg });
+    }
+    if (end === 0) return sealed({ ctr, ab8: textOfBytes(bytes, 0, size) });
+    if (end < size) isl8[islands] = sealed({ 0: textOfBytes(bytes, end, size), "@": end });
+    return sealed({ ctr, isl8, len: size });
+  }
+
+  const saysAll = (array, ctr) => {
+    if (ctr >= 8) for (let i = 0; i < array.length; i++) if (!isPlainNumber(array[i])) return false;
+    return true;
+  };
+
+  // -- reading ---------------------------------------------------------------------------------------------------------
+
+  let seen, repeats; // of the document that is being read
+
+  function unmarshalNode(node) {
+    if (typeof node !== "object" || node === null) return read(node, 0);
+    if (hasOwn(node, "raw")) return node.raw;
+    seen = { __proto__: null, length: 0 };
+    repeats = 0;
+    try {
+      return read(node, 0);
+    } finally {
+      seen = null;
+    }
+  }
+
+  const met = (value) => (seen[seen.length++] = value);
+
+  function read(node, depth) {
+    if (typeof node === "number" || typeof node === "string" || typeof node === "boolean") return node;
+    if (typeof node !== "object" || node === null || isArray(node)) throw refuse("this is no KVIN node");
+    if (hasOwn(node, "raw")) return node.raw;
+    if (depth >= MAX_DEPTH) throw refuse(`a document that is nested more than ${MAX_DEPTH} deep cannot be read`);
+    if (hasOwn(node, "ctr")) return readInstance(node, depth);
+    if (hasOwn(node, "arr")) return readArray(node, depth);
+    if (hasOwn(node, "seen")) {
+      if (!isInteger(node.seen) || node.seen < 0 || node.seen >= seen.length) throw refuse("a reference to nothing");
+      return seen[node.seen];
+    }
+    if (hasOwn(node, "undefined")) return undefined;
+    if (hasOwn(node, "number")) {
+      if (node.number === "NaN") return NaN;
+      if (node.number === "Infinity" || node.number === "-Infinity") return node.number === "Infinity" ? Infinity : -Infinity;
+      throw refuse("a number node names no number");
+    }
+    if (hasOwn(node, "bigint")) {
+      if (typeof node.bigint !== "string" || !isDigits(node.bigint)) throw refuse("a bigint must be decimal digits");
+      return NATIVE.BigInt(node.bigint);
+    }
+    if (hasOwn(node, "symbol")) return met(NATIVE.Symbol(text(node.symbol)));
+    if (hasOwn(node, "mapKeys")) return readMap(node, depth);
+    if (hasOwn(node, "set")) return readSet(node, depth);
+    if (hasOwn(node, "json")) return parse(text(node.json));
+    if (hasOwn(node, "ptv")) return node.ptv;
+    if (hasOwn(node, "resolve") || hasOwn(node, "reject")) return readPromise(node, depth);
+    if (hasOwn(node, "fnName")) return readFunction(node, depth);
+    throw refuse("this is no KVIN node");
+  }
+
+  const text = (value) => {
+    if (typeof value !== "string") throw refuse("text belongs here");
+    return value;
+  };
+
+  const object = (value) => {
+    if (typeof value !== "object" || value === null || isArray(value)) throw refuse("an object belongs here");
+    return value;
+  };
+
+  const natural = (value, most) => {
+    if (!isInteger(value) || value < 0 || value > most) throw refuse("a number here is out of its bounds");
+    return value;
+  };
+
+  function readArray(node, depth) {
+    const array = met([]);
+    if (hasOwn(node, "arr")) readElements(node.arr, array, depth);
+    if (hasOwn(node, "isl")) readIslands(node.isl, array, depth);
+    if (hasOwn(node, "ps")) readProperties(node.ps, array, depth);
+    if (hasOwn(node, "len")) array.length = natural(node.len, 2 ** 32 - 1);
+    return array;
+  }
+
+  function readElements(items, array, depth) {
+    if (!isArray(items)) throw refuse("the elements of an array must be an array");
+    let length = 0;
+    let last; // the node that `lst` repeats
+    for (let i = 0; i < items.length; i++) {
+      const item = items[i];
+      if (typeof item === "object" && item !== null && hasOwn(item, "lst")) {
+        const times = natural(item.lst, MAX_REPEATS);
+        if (length === 0) throw refuse("a repetition with nothing before it");
+        for (let j = 0; j < times; j++) {
+          if (++repeats > MAX_REPEATS) throw refuse("too many repetitions");
+          array[length++] = read(last, depth + 1);
+        }
+      } else {
+        last = item;
+        array[length++] = typeof item === "number" ? item : read(item, depth + 1);
+      }
+    }
+  }
+
+  function readIslands(islands, array, depth) {
+    if (!isArray(islands)) throw refuse("islands must be an array");
+    for (let i = 0; i < islands.length; i++) {
+      const { "@": at, arr } = object(islands[i]);
+      natural(at, 2 ** 32 - 2);
+      const items = isArray(arr) ? arr : readArray(object(arr), depth + 1); // short ones are plain JSON, long ones a node
+      for (let j = 0; j < items.length; j++) array[at + j] = items[j];
+    }
+  }
+
+  function readProperties(nodes, into, depth) {
+    const names = keys(object(nodes));
+    for (let i = 0; i < names.length; i++) {
+      const name = names[i];
+      const value = read(nodes[name], depth + 1);
+      if (name === "__proto__") define(into, name, value, true);
+      else if (name === "length" && isArray(into)) into.length = natural(value, 2 ** 32 - 1);
+      else into[name] = value;
+    }
+    return into;
+  }
+
+  function readMap(node, depth) {
+    const map = met(new NATIVE.Map());
+    const names = readArray(object(node.mapKeys), depth + 1);
+    const values = readArray(object(node.mapVals), depth + 1);
+    if (names.length !== values.length) throw refuse("a Map must have as many keys as values");
+    for (let i = 0; i < names.length; i++) mapSet(map, names[i], values[i]);
+    return map;
+  }
+
+  function readSet(node, depth) {
+    const set = met(new NATIVE.Set());
+    const items = [];
+    readElements(object(node.set).arr, items, depth + 1);
+    for (let i = 0; i < items.length; i++) setAdd(set, items[i]);
+    return set;
+  }
+
+  function readPromise(node, depth) {
+    const rejected = hasOwn(node, "reject");
+    const value = read(rejected ? node.reject : node.resolve, depth + 1);
+    const promise = new NATIVE.Promise((yes, no) => (rejected ? no(value) : yes(value)));
+    if (rejected) then(promise, undefined, () => {}); // nobody may ever look at it
+    return promise;
+  }
+
+  /** Functions are not brought to life: the work function gets their source, as a String with their name. */
+  function readFunction(node, depth) {
+    const source = new NATIVE.String(hasOwn(node, "arg") ? text(node.arg) : "");
+    define(source, "name", hasOwn(node, "fnName") ? text(node.fnName) : "", true);
+    met(source);
+    return hasOwn(node, "ps") ? readProperties(node.ps, source, depth) : source;
+  }
+
+  function readInstance(node, depth) {
+    const ctr = typeof node.ctr === "number" ? NAMES[natural(node.ctr, NAMES.length - 1)] : text(node.ctr);
+    const ps = hasOwn(node, "ps") ? node.ps : null;
+    const finish = (value) => (ps === null ? met(value) : readProperties(ps, met(value), depth));
+    switch (ctr) {
+      case "Object":
+        return finish({});
+      case "Array":
+        return readArray(node, depth);
+      case "Function":
+        return readFunction(node, depth);
+      case "Date":
+        return finish(new NATIVE.Date(node.arg));
+      case "RegExp":
+        return finish(isArray(node.args) ? new NATIVE.RegExp(text(node.args[0]), text(node.args[1])) : new NATIVE.RegExp(text(node.arg)));
+      case "Number":
+        return finish(new NATIVE.Number(node.arg));
+      case "String":
+        return finish(new NATIVE.String(text(node.arg)));
+      case "Boolean":
+        return finish(new NATIVE.Boolean(node.arg === true || node.arg === "true"));
+      case "Symbol":
+        return met(NATIVE.Symbol(sliceText(text(node.arg), 7, -1)));
+      case "URL":
+      case "dcpUrl$$DcpURL":
+        return finish(NativeURL ? new NativeURL(text(node.arg)) : new NATIVE.String(text(node.arg)));
+      case "Map":
+      case "Set":
+        return finish(new NATIVE[ctr]()); // as the npm package writes those without content
+      case "ArrayBuffer":
+        return met(bufferOf(readBytes(node)));
+      case "DataView":
+        return met(new NATIVE.DataView(bufferOf(readBytes(node))));
+      case "Buffer":
+        return finish(readBytes(node));
+    }
+    if (ctr in ERRORS) return readError(ctr, node, depth);
+    if (ctr in NATIVE && typeOfArray(NATIVE[ctr].prototype) === undefined && isPrototypeOf(TypedArray, NATIVE[ctr])) {
+      if (isArray(node.arg)) return finish(readNumbers(NATIVE[ctr], node.arg));
+      const buffer = bufferOf(readBytes(node));
+      return finish(new NATIVE[ctr](buffer)); // throws when the bytes make no whole elements
+    }
+    throw refuse(`there is no class ${sliceText(ctr, 0, 60)} here to make an instance of`);
+  }
+
+  function readNumbers(Type, arg) {
+    const array = new Type(arg.length);
+    for (let i = 0; i < arg.length; i++) array[i] = arg[i];
+    return array;
+  }
+
+  function readError(ctr, node, depth) {
+    const error = met(new ERRORS[ctr](typeof node.arg === "string" ? node.arg : ""));
+    const names = hasOwn(node, "ps") ? keys(object(node.ps)) : NAMES_OF_NONE;
+    for (let i = 0; i < names.length; i++) {
+      const name = names[i];
+      let value = node.ps[name];
+      try {
+        value = read(value, depth + 1);
+      } catch {
+        // The npm package writes an error's own objects as they are: plain JSON, not nodes.
+      }
+      define(error, name, value, name !== "stack" && name !== "name" && name !== "cause");
+    }
+    return error;
+  }
+  const NAMES_OF_NONE = keys({});
+
+  function readBytes(node) {
+    if (hasOwn(node, "ab8")) {
+      const bytes = new NATIVE.Uint8Array(natural(text(node.ab8).length, MAX_BYTES));
+      return fill(bytes, 0, node.ab8, false);
+    }
+    if (hasOwn(node, "ab16")) {
+      const odd = hasOwn(node, "eb") ? text(node.eb) : "";
+      const bytes = new NATIVE.Uint8Array(natural(text(node.ab16).length * 2 + odd.length, MAX_BYTES));
+      return fill(fill(bytes, 0, node.ab16, true), node.ab16.length * 2, odd, false);
+    }
+    const wide = hasOwn(node, "isl16");
+    if (!wide && !hasOwn(node, "isl8")) return new NATIVE.Uint8Array(0);
+    const islands = wide ? node.isl16 : node.isl8;
+    const bytes = new NATIVE.Uint8Array(natural(node.len, MAX_BYTES));
+    if (!isArray(islands)) throw refuse("islands must be an array");
+    for (let i = 0; i < islands.length; i++) {
+      const island = object(islands[i]);
+      fill(bytes, natural(island["@"], MAX_BYTES) * (wide ? 2 : 1), text(island[0]), wide);
+    }
+    return bytes;
+  }
+
+  function fill(bytes, at, characters, wide) {
+    const length = characters.length;
+    if (at + (wide ? 2 * length : length) > bytesOf(bytes)) throw refuse("a part of a typed array lies behind its end");
+    let wrong = 0;
+    if (wide) {
+      for (let i = 0; i < length; i++) {
+        const pair = charCodeAt(characters, i);
+        bytes[at + 2 * i] = pair & 255;
+        bytes[at + 2 * i + 1] = pair >> 8;
+      }
+      return bytes;
+    }
+    for (let i = 0; i < length; i++) {
+      const byte = charCodeAt(characters, i);
+      wrong |= byte;
+      bytes[at + i] = byte;
+    }
+    if (wrong > 255) throw refuse("a character that stands for no byte in a typed array");
+    return bytes;
+  }
+
+  // -- documents -------------------------------------------------------------------------------------------------------
+
+  const marshal = (value, as = "v9") => ({ __proto__: null, _serializeVerId: as, what: marshalNode(value, as) });
+
+  function unmarshal(document) {
+    const { _serializeVerId: as } = object(document);
+    if (!(as === "v9" || as === "v8" || as === "v7" || as === "v6" || as === "v5" || as === "v4")) {
+      throw refuse(`KVIN ${toText(as)} cannot be read; v4 to v9 can`);
+    }
+    return unmarshalNode(document.what);
+  }
+
+  return { __proto__: null, marshalNode, unmarshalNode, marshal, unmarshal };
+})();
