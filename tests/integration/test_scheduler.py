@@ -186,7 +186,7 @@ def test_a_result_counts_once(tmp_path: Path) -> None:
 
 
 def test_a_thrown_error_is_an_outcome(tmp_path: Path) -> None:
-    """Bulk clients see it under failures, one-slice clients as that slice's result; the job ends; it is paid."""
+    """Bulk clients see it under failures, one-slice clients as that slice's result; it is paid."""
 
     async def run() -> None:
         async with (
