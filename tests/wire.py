@@ -31,16 +31,21 @@ class WireServer:
 
 @asynccontextmanager
 async def serving(
-    services: dict[str, Handler], *, signer: Any = None, port: int = 0, **options: Any
+    services: dict[str, Handler], *, signer: Any = None, routes: Any = None, **options: Any
 ) -> AsyncIterator[WireServer]:
-    """Serve handlers at their paths on a free port of loopback; options go to ConnectionServer."""
+    """Serve handlers at their paths on a free port of loopback; options go to ConnectionServer.
+
+    ``routes`` are plain http handlers beside them, by path.
+    """
     server = ConnectionServer(signer or new_signer(), **options)
     app = web.Application()
+    for path, route in (routes or {}).items():
+        app.router.add_get(path, route)
     for path, handler in services.items():
         server.attach(app, path, handler)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", port)
+    site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     try:
         yield WireServer(server, runner.addresses[0][1])
@@ -62,7 +67,8 @@ async def connected(url: str, **options: Any) -> AsyncIterator[Connection]:
 class Relay:
     """Forwards tcp to a port; ``cut`` drops all connections, ``refuse`` also keeps new ones out."""
 
-    def __init__(self) -> None:
+    def __init__(self, target: int) -> None:
+        self.target = target  # may change: new connections go there
         self.port = 0
         self.accepted = 0
         self.bytes_until_cut: int | None = (
@@ -83,13 +89,13 @@ class Relay:
     def url(self, path: str) -> str:
         return f"http://127.0.0.1:{self.port}{path}"
 
-    async def _accept(self, target: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
         if self._refusing:
             writer.transport.abort()
             return
         try:
-            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", target)
+            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self.target)
         except OSError:
             writer.transport.abort()
             return
@@ -116,10 +122,8 @@ class Relay:
 @asynccontextmanager
 async def relaying(target: int) -> AsyncIterator[Relay]:
     """A relay in front of a port of loopback."""
-    relay = Relay()
-    server = await asyncio.start_server(
-        lambda reader, writer: relay._accept(target, reader, writer), "127.0.0.1", 0
-    )
+    relay = Relay(target)
+    server = await asyncio.start_server(relay.accept, "127.0.0.1", 0)
     relay.port = server.sockets[0].getsockname()[1]
     try:
         yield relay
