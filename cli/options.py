@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 _MARK = "__setting__"  # between section and key in click's parameter names, which must be identifiers
+CONFIG_FILE = "DCP_CONFIG_FILE"
+"""Environment variable that stands for ``--config``."""
 LEVELS = ("error", "warning", "info", "debug", "trace")
 
 
@@ -109,6 +111,7 @@ def common(program: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
             "--config",
             metavar="FILE",
             type=click.Path(),
+            envvar=CONFIG_FILE,
             help="Configuration file to use instead of ./dcp.toml.",
         )(wrapped)
         return version_option(wrapped)
@@ -140,3 +143,21 @@ def _load(flags: dict[str, tuple[str, object]], config: str | None, verbose: int
         steps = LEVELS.index(loaded.settings.log.level) + verbose
         return load(flags | {"log.level": ("-v", LEVELS[min(steps, len(LEVELS) - 1)])}, config_file=file)
     return loaded
+
+
+def flags_as_environment(loaded: "Loaded") -> dict[str, str]:
+    """The settings that were given as flags, as variables, so that programs that we start get them too."""
+    from pathlib import Path
+
+    from ..config.defaults import toml_value
+
+    variables = {}
+    for name, origin in loaded.origins.items():
+        if origin.kind == "flag":
+            section, _, key = name.partition(".")
+            value = getattr(loaded.settings, section).model_dump(mode="json")[key]
+            text = toml_value(value) if isinstance(value, list) else str(value)
+            variables[f"DCP_{section.upper()}_{key.upper()}"] = text
+    if config := click.get_current_context().params.get("config"):
+        variables[CONFIG_FILE] = str(Path(config).expanduser().absolute())
+    return variables

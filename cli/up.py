@@ -11,7 +11,8 @@ from typing import IO, TYPE_CHECKING
 
 import click
 
-from .options import common, setting
+from .errors import INTERRUPTED
+from .options import common, flags_as_environment, setting
 
 if TYPE_CHECKING:
     from ..client.stack import Stack
@@ -45,14 +46,14 @@ def command(loaded: "Loaded") -> int:
             data=settings.data_dir,
             resources=settings.paths.resource_dir,
             listen=settings.scheduler.listen,
-            environment=_as_environment(loaded),
+            environment=flags_as_environment(loaded),
             output=_prefixed,
         )
     )
 
-    # SIGTERM does what Ctrl-C does: interrupt the wait below.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A shell starts background programs with SIGINT ignored; we want it all the same.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         stack.start()
         stack.wait_until_serving()
@@ -62,33 +63,26 @@ def command(loaded: "Loaded") -> int:
             stack.check()
     except KeyboardInterrupt:
         print("stopping: the worker delivers its results first; Ctrl-C again stops at once", file=sys.stderr)
+        return INTERRUPTED
+    except _Terminated:
         return 0
     finally:
         _stop(stack, grace_s=settings.worker.cleanup_timeout + 10)
 
 
+class _Terminated(Exception):
+    """SIGTERM: an orderly stop that a service manager asked for, and no failure."""
+
+
+def _terminate(_number: int, _frame: object) -> None:
+    raise _Terminated
+
+
 def _stop(stack: "Stack", grace_s: float) -> None:
     try:
         stack.stop(grace_s)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, _Terminated):
         stack.stop(grace_s=0)
-
-
-def _as_environment(loaded: "Loaded") -> dict[str, str]:
-    """Flags of ours as environment variables for the parts, which read the files and the rest themselves.
-
-    Where the scheduler listens and where it keeps its data is told to each part by the stack.
-    """
-    from ..config.defaults import toml_value
-
-    variables = {}
-    for name, origin in loaded.origins.items():
-        if origin.kind == "flag" and not name.startswith(("scheduler.listen", "paths.")):
-            section, _, key = name.partition(".")
-            value = getattr(loaded.settings, section).model_dump(mode="json")[key]
-            text = toml_value(value) if isinstance(value, list) else str(value)
-            variables[f"DCP_{section.upper()}_{key.upper()}"] = text
-    return variables
 
 
 def _prefixed(part: str) -> IO[bytes]:

@@ -142,10 +142,6 @@ class Worker(Section):
     minimum_wage_in: Amount = setting("0", "Fetch no work that pays less for data coming in.", unit="DCC/MB")
     minimum_wage_out: Amount = setting("0", "Fetch no work that pays less for data going out.", unit="DCC/MB")
     job_ids: tuple[str, ...] = setting((), "Work only for these jobs; empty: for any.")
-    allow_origins: tuple[str, ...] = setting(
-        (),
-        "Origins besides the scheduler's that code and data may be fetched from and results sent to.",
-    )
     evaluator_hosts: Endpoint | None = setting(
         None,
         "Endpoint that evaluator hosts of other boxes attach to; unset: none may.",
@@ -165,8 +161,19 @@ class Worker(Section):
     data: FilePath | None = setting(
         None, "Its outbox and caches; unset: <paths.data>/worker.", example='"/var/lib/dcp/worker"'
     )
+    synchronous: Literal["full", "normal"] = setting(
+        "full", "full: results survive a power cut; normal: they survive a crash of the program."
+    )
+    outbox_max: Size = setting(
+        "4GiB", "Fetch no more work while results of this size wait for delivery.", unit="bytes", ge=1 << 20
+    )
+    prefetch: Duration = setting("5s", "How much work shall lie ready for each core.", unit="s")
+    poll_max: Duration = setting("30s", "Longest rest between requests when there is no work.", unit="s")
+    host_lost_after: Duration = setting(
+        "15s", "A silent evaluator host is given up after this time, and its slices run elsewhere.", unit="s"
+    )
     cleanup_timeout: Duration = setting(
-        "60s", "After a signal, finish and deliver within this time, then leave.", unit="s"
+        "30s", "After a signal, finish and deliver within this time, then leave.", unit="s"
     )
 
 
