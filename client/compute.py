@@ -1,10 +1,13 @@
 """``compute_for``: make a job out of inputs and a work function."""
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, overload
+
+from loguru import logger
 
 from .errors import ClientError
 from .identity import Identity, load_identity
@@ -24,6 +27,10 @@ from .spec import (
 from .work import JsFile, work_source
 
 DEFAULT_SCHEDULER = "http://127.0.0.1:9080/"
+
+if f"{(__package__ or '').partition('.')[0]}.cli.logs" not in sys.modules:
+    # A library is quiet in somebody else's program: loguru.logger.enable("dcp_worker") lets it speak.
+    logger.disable((__package__ or "").partition(".")[0])
 Work = str | JsFile | Path
 
 

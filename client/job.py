@@ -80,6 +80,7 @@ class Job:
         self._feed: Feed[object] = Feed()
         self._run: JobRun | None = None
         self._end: _End | None = None
+        self._cancelling: Future[None] | None = None
         self._waiting = False
 
     @classmethod
@@ -237,9 +238,11 @@ class Job:
             self._end = _End(JobCancelled(self.id, reason))
             self.state = "cancelled"
             return None
-        from .network import Network
+        if self._cancelling is None:
+            from .network import Network
 
-        return Network.shared().submit(self._run.cancel(reason))
+            self._cancelling = Network.shared().submit(self._run.cancel(reason))
+        return self._cancelling
 
     async def _wait(self) -> list[Any]:
         async with contextlib.aclosing(self._arecords()) as records:

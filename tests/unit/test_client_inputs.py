@@ -19,8 +19,9 @@ from dcp_worker.client.inputs import (
 from dcp_worker.client.work import JsFile, WorkFunctionError, work_source
 
 
-def encode(values: list[object]) -> str:
-    return ",".join(str(value) for value in values)
+def encode(values: list[object]) -> tuple[str, int]:
+    text = ",".join(str(value) for value in values)
+    return text, len(text)
 
 
 @given(st.integers(-1000, 1000), st.integers(-1000, 1000), st.integers(-20, 20).filter(bool))
@@ -85,7 +86,7 @@ def test_lists_have_a_length_and_generators_are_read_only_as_far_as_needed() -> 
     assert inputs.length is None
     assert read == [0]
     first = next(iter(piles(inputs.values, encode, PileRules(initial=3))))
-    assert first.text == "0,1,2"
+    assert first.document == "0,1,2"
     assert read == [0, 1, 2]
     assert inputs_of([5, 6]) == ValueInputs([5, 6], 2)
     assert inputs_of([]) == NoInputs()
@@ -106,9 +107,9 @@ def test_piles_grow_to_the_target_and_lose_nothing() -> None:
     made = list(piles(range(1000), encode, rules))
 
     assert [pile.count for pile in made[:4]] == [2, 4, 8, 16]
-    assert max(len(pile.text) for pile in made) < 2 * rules.target
+    assert max(pile.size for pile in made) < 2 * rules.target
     assert sum(pile.count for pile in made) == 1000
-    assert ",".join(pile.text for pile in made) == encode(list(range(1000)))
+    assert ",".join(pile.document for pile in made) == encode(list(range(1000)))[0]
 
 
 def test_a_pile_above_the_ceiling_is_cut_in_order() -> None:
@@ -118,7 +119,7 @@ def test_a_pile_above_the_ceiling_is_cut_in_order() -> None:
 
     made = list(piles(values, encode, rules))
 
-    assert all(len(pile.text) <= 1000 for pile in made)
+    assert all(pile.size <= 1000 for pile in made)
     assert sum(pile.count for pile in made) == 8
 
 
