@@ -12,7 +12,10 @@ FIRST_SLICES_A_SLOT = 4
 """How many slices a slot asks for before any slice time is known here."""
 
 MAX_SLICES = 100_000
-"""How many slices one request asks for at most: what waits here does not run elsewhere."""
+"""Most slices that one request asks for: what waits here does not run elsewhere."""
+
+REFILL = 0.5
+"""What lies ready may shrink to this part of the window before more is asked for, unless a slot is empty."""
 
 HELD_S = 1.0
 """An empty answer that took longer than this was held by the scheduler until it gave up.
@@ -32,7 +35,7 @@ class Wanted:
 def predict(
     jobs: Iterable[JobRecord], slots: int, cpu: float, window_s: float, typical_ms: float | None
 ) -> Wanted | None:
-    """What will be free within the prefetch window, or None when nothing will.
+    """What will be free within the prefetch window, or None when that is too little to ask for.
 
     A job occupies as many slots as it has slices and no more; as long as none of its slices was measured,
     each is taken to last beyond the window.
@@ -41,11 +44,13 @@ def predict(
         return None
     window_ms = window_s * 1000.0
     free_ms = slots * window_ms
+    idle = slots
     for job in jobs:
         slices = job.queued + job.dealt
         lasting = window_ms if job.slice_ms is None else job.slice_ms
         free_ms -= min(slices * lasting, min(slices, slots) * window_ms)
-    if free_ms <= 0:
+        idle -= min(slices, slots)
+    if free_ms <= 0 or (idle <= 0 and free_ms < REFILL * slots * window_ms):
         return None
     share = min(1.0, free_ms / (slots * window_ms))
     slices = FIRST_SLICES_A_SLOT * slots

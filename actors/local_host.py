@@ -1,4 +1,4 @@
-"""The evaluator host that a worker starts on its own box: a child process that is started again when it dies."""
+"""The evaluator host that a worker starts on its own box: a child process, started again when it dies."""
 
 import subprocess
 import threading

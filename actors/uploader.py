@@ -6,6 +6,7 @@ that it never will.
 """
 
 import random
+import time
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -43,6 +44,10 @@ from .outbox import Outbox, OutboxError, OutcomeRow, Task
 from .requests import WorkerFacts, dcc
 from .scheduler_link import SchedulerLink
 
+COMMIT_EVERY_S = 0.025
+"""A stream of outcomes is committed this often; one that comes alone is committed at once."""
+SUBMIT_EVERY_S = 0.05
+"""And submitted this often, as long as it is small."""
 MAX_COMMIT_BYTES = 8_000_000
 MAX_OUTBOX_BYTES = 4 * 1024**3
 RETRY_MAX_S = 30.0
@@ -53,7 +58,7 @@ _SUPERVISOR = Address(b"", "supervisor")
 class _Retry:
     """To itself: try again what failed."""
 
-    what: str  # "commit" or "submit"
+    what: str  # "commit", "submit", or "pace"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +93,8 @@ class ResultUploader(Actor):
         self._closed: list[str] = []
         self._size = 0
         self._stuck = False  # the last commit failed; its retry is under way
+        self._committed_at = 0.0
+        self._waiting = False  # the next commit has its time
         self._blocked = False  # the supervisor was told to fetch no more
         # what is known of tasks and slices
         self._jobs: dict[str, str] = {}  # job of each open task
@@ -100,7 +107,9 @@ class ResultUploader(Actor):
         self._sent_up_to = 0  # sequence number in the outbox
         self._refusals: dict[int, int] = {}  # of single results, by sequence number
         self._tries = 0
-        self._resting = False
+        self._resting = False  # after a failure
+        self._pausing = False  # so that more comes together
+        self._sent_at = 0.0
         self._draining = False
         self._was_empty: bool | None = None
 
@@ -113,8 +122,14 @@ class ResultUploader(Actor):
     def on_receive(self, message: Any) -> None:
         """Handle one message, and commit when there is nothing more to take along."""
         super().on_receive(message)
-        if not self._stuck and (self.actor_inbox.empty() or self._size >= MAX_COMMIT_BYTES):
+        if self._stuck or (not self.actor_inbox.empty() and self._size < MAX_COMMIT_BYTES):
+            return
+        rest = self._committed_at + COMMIT_EVERY_S - time.monotonic()
+        if rest <= 0 or self._draining or self._size >= MAX_COMMIT_BYTES:
             self._commit()
+        elif not self._waiting:
+            self._waiting = True
+            self.after(rest, _Retry("commit"))
 
     # -- what comes in -----------------------------------------------------------------------------
 
@@ -190,7 +205,8 @@ class ResultUploader(Actor):
                 self.after(1.0, _Retry("commit"))
                 return
             self._tasks, self._rows, self._delivered, self._closed, self._size = {}, [], [], [], 0
-        self._stuck = False
+        self._stuck = self._waiting = False
+        self._committed_at = time.monotonic()
         said, self._said = self._said, []
         for message in said:
             self.tell(_SUPERVISOR, message)
@@ -214,6 +230,9 @@ class ResultUploader(Actor):
         """Try again."""
         if message.what == "commit":
             self._commit()
+        elif message.what == "pace":
+            self._pausing = False
+            self._submit()
         else:
             self._resting = False
             self._submit()
@@ -233,19 +252,40 @@ class ResultUploader(Actor):
             rows = self._outbox.read(self._sent_up_to, slices, MAX_REQUEST_BYTES)
             under_way = {row.seq for shipment in self._shipments.values() for row in shipment.rows}
             under_way |= {row.seq for row in self._delivered}
+            free = [row for row in rows if row.seq not in under_way]
+            if free and self._should_wait(free):
+                return
             if rows:
                 self._sent_up_to = rows[-1].seq
-            rows_free = [row for row in rows if row.seq not in under_way]
-            if not rows:
+            if free:
+                self._ship(free)
+            elif not rows:
                 return
-            if not rows_free:
-                continue
-            pack = pack_bulk if self._bulk else pack_singles
-            shipment, unsendable = pack(self._next, rows_free, self._outbox.task, self._facts)
-            self._next += 1
-            self._acknowledge(unsendable)
-            self._shipments[shipment.number] = shipment
-            self._settle(shipment)
+
+    def _should_wait(self, rows: list[OutcomeRow]) -> bool:
+        """Whether more should come together first: a request costs a millisecond or two on either side."""
+        if self._draining or not self._bulk:
+            return False
+        if 2 * sum(row.count for row in rows) >= MAX_REQUEST_SLICES:
+            return False
+        if 2 * sum(len(row.body) for row in rows) >= MAX_REQUEST_BYTES:
+            return False
+        if self._shipments:
+            return True  # its answer brings us back
+        rest = self._sent_at + SUBMIT_EVERY_S - time.monotonic()
+        if rest > 0 and not self._pausing:
+            self._pausing = True
+            self.after(rest, _Retry("pace"))
+        return rest > 0
+
+    def _ship(self, rows: list[OutcomeRow]) -> None:
+        self._sent_at = time.monotonic()
+        pack = pack_bulk if self._bulk else pack_singles
+        shipment, unsendable = pack(self._next, rows, self._outbox.task, self._facts)
+        self._next += 1
+        self._acknowledge(unsendable)
+        self._shipments[shipment.number] = shipment
+        self._settle(shipment)
 
     def _send(self, shipment: Shipment) -> None:
         limit = 1 if self._bulk else MAX_SINGLES_IN_FLIGHT
