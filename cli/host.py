@@ -24,10 +24,16 @@ def command() -> None:
 
 
 @command.command()
+@click.option("--of-host", is_flag=True, help="The key of this box's evaluator host, not the worker's.")
 @common("dcp-worker")
-def key(loaded: "Loaded") -> None:
-    """Print the public key of this box's worker, for --supervisor-key of its hosts."""
-    click.echo(supervisor_key(loaded.settings).public)
+def key(loaded: "Loaded", of_host: bool) -> None:
+    """Print the public key of this box's worker, for --supervisor-key of its hosts; made on first use."""
+    from ..protocol.curve import CurveKey
+
+    pair = (
+        CurveKey.load_or_create(loaded.settings.host_key_file) if of_host else supervisor_key(loaded.settings)
+    )
+    click.echo(pair.public)
 
 
 @command.command()
