@@ -19,6 +19,7 @@ from .base import Actor, handles
 from .evaluator_api import Ended, Evaluator, Feed
 from .sandbox_limits import SandboxLimits
 from .sandbox_state import Instruction, Kill, SandboxState, Send, Write
+from .timers import TimerHandle
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,8 @@ class SandboxActor(Actor):
         self._reader = evaluator_lines.LineReader()
         self._state = SandboxState(order.host, order.sandbox, order.job, limits, clock())
         self._to = {"supervisor": order.supervisor, "uploader": order.uploader}
-        self._ticking = False
+        self._timer: TimerHandle | None = None
+        self._timer_due = 0.0
         self._log = logger.bind(sandbox=order.sandbox, job=order.job)
 
     def on_start(self) -> None:
@@ -138,7 +140,7 @@ class SandboxActor(Actor):
     @handles(_Tick)
     def on_tick(self, _message: _Tick, _delivery: Delivery) -> None:
         """Perhaps the deadline has come."""
-        self._ticking = False
+        self._timer = None
         self._carry_out(self._state.on_time(self._clock()))
 
     # -- doing ----------------------------------------------------------------------------------------------
@@ -158,11 +160,14 @@ class SandboxActor(Actor):
         self._arm()
 
     def _arm(self) -> None:
-        """Have at most one timer under way; it looks again when the deadline has moved meanwhile."""
+        """Have one timer, due no later than the deadline; it looks again when that has moved on."""
         deadline = self._state.deadline
-        if deadline is not None and not self._ticking:
-            self._ticking = True
-            self.after(max(0.0, deadline - self._clock()) + 0.001, _Tick())
+        if deadline is None or (self._timer is not None and self._timer_due <= deadline):
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_due = deadline
+        self._timer = self.after(max(0.0, deadline - self._clock()) + 0.001, _Tick())
 
     def on_failure(
         self,

@@ -68,7 +68,10 @@ if TYPE_CHECKING:
     text="Leave room for other programs when the whole box is busier than this, 0 to 1.",
 )
 @click.option(
-    "--exit-with-parent", is_flag=True, help="Leave when the process that started this one is gone."
+    "--exit-with-supervisor",
+    "exit_with_parent",
+    is_flag=True,
+    help="Leave when the process that started this one is gone; Ctrl-C is for that one then.",
 )
 @common("dcp-evaluator-manager")
 def command(loaded: "Loaded", exit_with_parent: bool) -> int:

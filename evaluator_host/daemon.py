@@ -70,7 +70,7 @@ def run_host(settings: HostSettings) -> int:
     board.start()
     try:
         _start(settings, board, pipes, program, hello, curve, reasons)
-        with _Signals(board, reasons):
+        with _Signals(board, settings.exit_with_parent):
             reasons.wait(settings.exit_with_parent, board)
     finally:
         board.stop(1.0)
@@ -193,11 +193,15 @@ class _Reasons:
 
 
 class _Signals:
-    """SIGTERM and SIGINT make the host leave; the second one ends the process at once."""
+    """SIGTERM and SIGINT make the host leave; the second one ends the process at once.
 
-    def __init__(self, board: Switchboard, reasons: _Reasons) -> None:
+    Ctrl-C on a terminal reaches every process of the program. A host that belongs to a worker leaves
+    SIGINT to it: the worker finishes what is under way, and then stops its host.
+    """
+
+    def __init__(self, board: Switchboard, ignore_interrupt: bool) -> None:
         self._board = board
-        self._reasons = reasons
+        self._ignore_interrupt = ignore_interrupt
         self._before: dict[int, object] = {}
         self._seen = 0
 
@@ -211,6 +215,8 @@ class _Signals:
             signal.signal(number, handler)  # type: ignore[arg-type]
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        if number == signal.SIGINT and self._ignore_interrupt:
+            return
         self._seen += 1
         name = signal.Signals(number).name
         if self._seen > 1:
