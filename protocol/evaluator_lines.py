@@ -233,7 +233,7 @@ class LineReader:
                 raise LineError(f"a line that is no message: {line[:80]!r}")
 
 
-_WITH_PAYLOAD = frozenset(("results", "failed", "event"))
+_WITH_PAYLOAD = ("results", "failed", "event")
 
 
 def _parse(text: bytes) -> Mapping[str, Any]:
