@@ -1,7 +1,9 @@
-"""Values inside URIs: ``data:`` URIs as DCP writes them, and JavaScript's own ``encodeURI`` and ``decodeURI``.
+"""Values inside URIs: ``data:`` URIs as DCP writes them, and JavaScript's own ``encodeURI`` and
+``decodeURI``.
 
-DCP encodes the text of a data URI with ``encodeURI`` and reads it with ``decodeURI``, not with the variants for components:
-``#``, ``?``, ``&`` and their like stand as they are, and their escapes (``%23``) are not decoded.
+DCP encodes the text of a data URI with ``encodeURI`` and reads it with ``decodeURI``, not with the variants
+for components: ``#``, ``?``, ``&`` and their like stand as they are, and their escapes (``%23``) are not
+decoded.
 """
 
 import base64

@@ -36,7 +36,7 @@ def _refuse(constant: str) -> NoReturn:
 
 
 def dumps(value: Any) -> str:
-    """Write a JSON text without spaces, on one line; lone surrogates as escapes, so it always encodes to UTF-8."""
+    """Write a JSON text on one line, without spaces; lone surrogates as escapes, so it encodes to UTF-8."""
     try:
         return orjson.dumps(
             value, option=orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_PASSTHROUGH_DATETIME

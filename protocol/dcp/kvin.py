@@ -1,7 +1,8 @@
-"""KVIN: JSON that can also say typed arrays, dates, maps, errors, bigints, ``undefined``, and shared or circular parts.
+"""KVIN: JSON that can also say typed arrays, dates, maps, errors, bigints, ``undefined``, and shared or
+circular parts.
 
-A document is ``{"_serializeVerId": "v9", "what": NODE}``. Versions 8 and 9 are written, 4 to 9 are read; the npm
-packages kvin 1.2 (8) and 9.0 (9) are the measure. ``kvin_types`` says how values appear in Python.
+A document is ``{"_serializeVerId": "v9", "what": NODE}``. Versions 8 and 9 are written, 4 to 9 are read; the
+npm packages kvin 1.2 (8) and 9.0 (9) are the measure. ``kvin_types`` says how values appear in Python.
 """
 
 from collections.abc import Mapping

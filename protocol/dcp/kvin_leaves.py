@@ -24,9 +24,10 @@ from .kvin_types import (
 )
 
 CONSTRUCTORS: Final = (
-    "Object Int8Array Uint8Array Uint8ClampedArray Int16Array Uint16Array Int32Array Uint32Array Float32Array "
-    "Float64Array RegExp Number String Boolean Array Function Error Promise URL Date Set"
-).split()
+    *("Object", "Int8Array", "Uint8Array", "Uint8ClampedArray", "Int16Array", "Uint16Array", "Int32Array"),
+    *("Uint32Array", "Float32Array", "Float64Array", "RegExp", "Number", "String", "Boolean", "Array"),
+    *("Function", "Error", "Promise", "URL", "Date", "Set"),
+)
 TYPECODES: Final = {
     "Int8Array": "b",
     "Int16Array": "h",
@@ -122,7 +123,7 @@ def read_date(node: dict[str, Any]) -> datetime | JsDate:
             return JsDate(None)
         wide = re.match(r"([+-]\d{6})(-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z)\Z", argument, re.ASCII)
         return JsDate(_wide_milliseconds(int(wide[1]), wide[2]) if wide else None)
-    if type(argument) in (int, float) and abs(argument) <= 8.64e15:
+    if isinstance(argument, int | float) and abs(argument) <= 8.64e15:
         try:
             return _EPOCH + timedelta(milliseconds=int(argument))
         except OverflowError:
@@ -131,7 +132,7 @@ def read_date(node: dict[str, Any]) -> datetime | JsDate:
 
 
 def _wide_milliseconds(year: int, rest: str) -> int | None:
-    """Milliseconds since 1970 of a year that datetime lacks: the calendar repeats every 400 years (146,097 days)."""
+    """Milliseconds since 1970 in a year that datetime lacks: after 400 years, 146,097 days, all repeats."""
     cycles, year = divmod(year, 400)
     moment = read_date({"arg": f"{year + 400:04d}{rest}"})
     if not isinstance(moment, datetime):

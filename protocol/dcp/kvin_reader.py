@@ -1,8 +1,10 @@
-"""From KVIN nodes to Python values. A document may come from anybody, so depth, expansion and sizes are bounded.
+"""From KVIN nodes to Python values. A document may come from anybody, so depth, expansion and sizes are
+bounded.
 
-Understood is all that writers of v4 to v9 produce, including forms that only old ones use (``ptv``, ``json``) and
-that only tuned ones use (``arg``, ``ab16``, ``isl16``). Objects are numbered for ``{"seen": n}`` as the npm package's
-reader does: when they are first met, ``raw`` parts never, and inside a Map the array of keys and that of values too.
+Understood is all that writers of v4 to v9 produce, including forms that only old ones use (``ptv``, ``json``)
+and that only tuned ones use (``arg``, ``ab16``, ``isl16``). Objects are numbered for ``{"seen": n}`` as the
+npm package's reader does: when they are first met, ``raw`` parts never, and inside a Map the array of keys
+and that of values too.
 """
 
 from array import array
@@ -94,7 +96,7 @@ class _Reader:
         if self._expansion < 0:
             raise KvinError("the document would grow beyond all measure; repetitions and holes are limited")
 
-    # -- arrays ---------------------------------------------------------------------------------------------------
+    # -- arrays ----------------------------------------------------------------------------------------------
 
     def array(self, node: dict[str, Any], depth: int) -> list[Any]:
         properties = as_object(node.get("ps", {}), "ps")
@@ -159,7 +161,7 @@ class _Reader:
             self._spend(length - len(result))
             result += [UNDEFINED] * (length - len(result))
 
-    # -- collections, promises, references ------------------------------------------------------------------------
+    # -- collections, promises, references -------------------------------------------------------------------
 
     def map(self, node: dict[str, Any], depth: int) -> JsMap:
         result = JsMap()
@@ -201,7 +203,7 @@ class _Reader:
         self._push(result)
         return result
 
-    # -- instances of classes -------------------------------------------------------------------------------------
+    # -- instances of classes --------------------------------------------------------------------------------
 
     def instance(self, node: dict[str, Any], depth: int) -> Any:
         ctr = node["ctr"]
@@ -290,7 +292,7 @@ _ABSENT: Final = object()
 
 def _safe(items: list[Any]) -> bool:
     ints = [item for item in items if type(item) is int]
-    return -MAX_SAFE_INTEGER <= min(ints) and max(ints) <= MAX_SAFE_INTEGER
+    return min(ints) >= -MAX_SAFE_INTEGER and max(ints) <= MAX_SAFE_INTEGER
 
 
 def _is_index(name: str) -> bool:

@@ -2,31 +2,31 @@
 
 How JavaScript values appear in Python, and back:
 
-=========================================  ==========================================================================
-JavaScript                                 Python
-=========================================  ==========================================================================
-null, undefined                            ``None``, ``UNDEFINED``
-number                                     ``int`` when it is written without fraction and exponent, else ``float``
-bigint                                     ``BigInt`` (an ``int``); an ``int`` beyond 2**53 - 1 is written as bigint
-string, boolean                            ``str`` (lone surrogates survive), ``bool``
-array                                      ``list`` (written from ``tuple`` too); holes become ``UNDEFINED``;
-                                           ``PropertyArray`` (a ``list``) when it has named properties
-plain object                               ``dict`` with string keys
-Map                                        ``JsMap``; written from a ``dict`` with other keys than strings too
-Set                                        ``set``, or ``JsSet`` when an element cannot be in a Python set
-Date                                       aware ``datetime`` in UTC, to the millisecond; ``JsDate`` when out of range or
-                                           invalid; a naive ``datetime`` is local time, as everywhere in Python
-Uint8Array, ArrayBuffer, DataView, Buffer  ``bytes`` (written as Uint8Array, from ``bytearray`` and ``memoryview`` too)
-Uint8ClampedArray                          ``ClampedBytes`` (a ``bytes``)
-other typed arrays                         ``array.array`` with typecode b h H i I f d q Q
-RegExp                                     ``RegExp``; written from ``re.Pattern`` too if it means the same in JavaScript
-Error                                      ``JsError``; written from any exception
-URL, DcpURL                                ``Url``, ``DcpUrl``
-symbol, function                           ``Symbol``, ``JsFunction`` (its source; never executed)
-settled promise                            ``Settled``
-boxed Number, String, Boolean              the plain value
-instance of any other class                ``Instance``
-=========================================  ==========================================================================
+=====================================  ====================================================================
+JavaScript                             Python
+=====================================  ====================================================================
+null, undefined                        ``None``, ``UNDEFINED``
+number                                 ``int`` when written without fraction and exponent, else ``float``
+bigint                                 ``BigInt`` (an ``int``); an ``int`` beyond 2**53 - 1 is written as one
+string, boolean                        ``str`` (lone surrogates survive), ``bool``
+array                                  ``list`` (written from ``tuple`` too), holes as ``UNDEFINED``;
+                                       ``PropertyArray`` (a ``list``) when it has named properties
+plain object                           ``dict`` with string keys
+Map                                    ``JsMap``; written from a ``dict`` with other keys too
+Set                                    ``set``; ``JsSet`` when Python cannot tell its elements apart
+Date                                   ``datetime`` in UTC, to the millisecond; ``JsDate`` when out of its
+                                       range or invalid; a naive ``datetime`` is local time, as ever
+Uint8Array, ArrayBuffer, DataView      ``bytes``, written as Uint8Array, and so are other buffers
+Uint8ClampedArray                      ``ClampedBytes`` (a ``bytes``)
+other typed arrays                     ``array.array`` with typecode b h H i I f d q Q
+RegExp                                 ``RegExp``; written from ``re.Pattern`` if that means the same
+Error                                  ``JsError``; written from any exception
+URL, DcpURL                            ``Url``, ``DcpUrl``
+symbol, function                       ``Symbol``, ``JsFunction`` (its source; never executed)
+settled promise                        ``Settled``
+boxed Number, String, Boolean          the plain value
+instance of any other class            ``Instance``
+=====================================  ====================================================================
 """
 
 from collections.abc import Iterable, Iterator
@@ -113,7 +113,7 @@ class DcpUrl(Url):
 
 @dataclass(frozen=True, slots=True)
 class JsDate:
-    """A Date that ``datetime`` cannot hold: milliseconds since 1970 in UTC, or ``None`` for an invalid date."""
+    """A Date beyond ``datetime``: milliseconds since 1970 in UTC, or ``None`` for an invalid date."""
 
     milliseconds: int | None
 
@@ -136,7 +136,7 @@ class Settled:
 
 @dataclass(slots=True)
 class Instance:
-    """An instance of a class that only the other side knows: its name, own properties and constructor argument."""
+    """An instance of a class that only the other side knows: name, own properties, constructor argument."""
 
     constructor: str
     properties: dict[str, Any] = field(default_factory=dict)
@@ -173,7 +173,7 @@ class JsError(Exception):
 
 
 class JsMap:
-    """A JavaScript Map: pairs in insertion order. Unlike a ``dict`` any value can be a key, a list or ``1`` beside ``True``."""
+    """A JavaScript Map, in order. Unlike in a ``dict`` any value may be a key, even a list."""
 
     __slots__ = ("pairs",)
 
@@ -197,7 +197,7 @@ class JsMap:
 
 
 class JsSet:
-    """A JavaScript Set whose elements Python cannot keep apart in a ``set`` (a list, or ``1`` beside ``True``)."""
+    """A JavaScript Set that is no Python ``set``: it has a list in it, or ``1`` beside ``True``."""
 
     __slots__ = ("items",)
 

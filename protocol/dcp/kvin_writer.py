@@ -1,8 +1,9 @@
 """From Python values to KVIN nodes.
 
-What is plain JSON goes out whole, as ``{"raw": value}``, which costs no Python work for its leaves. Everything else
-is written as a graph, where an object that is met again becomes ``{"seen": n}``. The numbering is that of the npm
-package's reader, which also counts the two arrays inside a Map (its writer does not, and misreads its own documents).
+What is plain JSON goes out whole, as ``{"raw": value}``, which costs no Python work for its leaves.
+Everything else is written as a graph, where an object that is met again becomes ``{"seen": n}``. The
+numbering is that of the npm package's reader, which also counts the two arrays inside a Map (its writer does
+not, and misreads its own documents).
 """
 
 import math
@@ -60,7 +61,7 @@ def node_of(value: Any, version: str = "v9") -> Any:
 
 
 def is_plain(root: list[Any] | tuple[Any, ...] | dict[Any, Any]) -> bool:
-    """Whether JSON text says all of this value: no shared or circular parts, no numbers JSON lacks, not too deep."""
+    """Whether JSON says all of this value: no part of it twice, no numbers that JSON lacks, not too deep."""
     met: set[int] = set()
     level: list[Any] = [root]
     for _ in range(MAX_DEPTH):
@@ -93,7 +94,7 @@ def _numbers_fit(items: Iterable[Any], kinds: set[type]) -> bool:
             return False
     if int in kinds:
         ints = items if len(kinds) == 1 else [item for item in items if type(item) is int]
-        return -MAX_SAFE_INTEGER <= min(ints) and max(ints) <= MAX_SAFE_INTEGER
+        return min(ints) >= -MAX_SAFE_INTEGER and max(ints) <= MAX_SAFE_INTEGER
     return True
 
 
@@ -253,7 +254,7 @@ class _Writer:
 
 
 def _packed(ctr: Any, data: bytes) -> Any:
-    """One character for each byte. A zero byte takes six characters of JSON text, so runs of them are left out."""
+    """One character a byte. A zero byte takes six characters of JSON text, so runs of them are left out."""
     islands: list[Any] = []
     end = 0
     for zeros in _ZEROS.finditer(data):
@@ -272,7 +273,8 @@ def _with_argument(ctr: Any, argument: Any) -> Any:
 
 
 def _wide_date(value: JsDate) -> Any:
-    # The npm reader takes numbers of milliseconds too; its own form of an invalid date, null, it reads as 1970.
+    # The npm reader takes numbers of milliseconds too; its own form of an invalid date, null, it reads as
+    # 1970.
     return _with_argument(19, "invalid" if value.milliseconds is None else value.milliseconds)
 
 

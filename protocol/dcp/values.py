@@ -1,9 +1,9 @@
 """Values on their way: opaque KVIN nodes, bodies of many of them, and the wire's forms for one.
 
-A *node* is what stands behind ``"what":`` in a KVIN document, on its own: no ``{"seen": n}`` in it refers to anything outside.
-A *values body* is the text of a JSON array with one node for each slice, on one line: ``[1,2,{"ctr":0,"ps":{"a":1}}]``.
-A value that is at an address stands there as ``{"uri": "https://..."}``, which is no KVIN node. Nodes are never changed in place;
-several slices may share one.
+A *node* is what stands behind ``"what":`` in a KVIN document, on its own: no ``{"seen": n}`` in it refers to
+anything outside. A *values body* is the text of a JSON array with one node for each slice, on one line:
+``[1,2,{"ctr":0,"ps":{"a":1}}]``. A value that is at an address stands there as ``{"uri": "https://..."}``,
+which is no KVIN node. Nodes are never changed in place; several slices may share one.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,6 +21,7 @@ Node = Any
 
 MAX_BODY: Final = 256 * 2**20  # bytes; the most a values body may be when a caller names no limit
 MAX_ELEMENTS: Final = 4_000_000  # the most nodes that one document may be split into
+MAX_COPIES: Final = 32 * 2**20  # characters; the most that may be written anew where elements share objects
 _BARE: Final = frozenset({int, float, str, bool})
 _NODES: Final = _BARE | {dict}
 _UNDEFINED: Final[dict[str, Any]] = {"undefined": True}
@@ -53,7 +54,7 @@ class ValuesError(DcpError):
     code = "EVALUES"
 
 
-# -- values bodies -----------------------------------------------------------------------------------------------------
+# -- values bodies -------------------------------------------------------------------------------------------
 
 
 def body_of(nodes: Iterable[Node]) -> str:
@@ -92,14 +93,14 @@ def join_bodies(bodies: Iterable[str]) -> str:
     return "[" + ",".join(body[1:-1] for body in bodies if body not in _EMPTY) + "]"
 
 
-# -- documents of many values ------------------------------------------------------------------------------------------
+# -- documents of many values --------------------------------------------------------------------------------
 
 
 def split_document(document: Mapping[str, Any], max_elements: int = MAX_ELEMENTS) -> list[Node]:
     """One standalone node for each element of a document that holds an array, in order.
 
-    Repetitions are written out, holes become ``undefined``. Where an element refers to an object of another one, it gets
-    its own copy.
+    Repetitions are written out, holes become ``undefined``. Where an element refers to an object of another
+    one, it gets its own copy.
     """
     what = node_in(document)
     if type(what) is dict and what.keys() == {"arr"} and type(what["arr"]) is list:
@@ -127,6 +128,10 @@ def _written_out(items: list[Any], max_elements: int) -> list[Node]:
                 raise ValuesError(f"a repetition makes no sense here: {repr(item)[:80]}")
             if len(nodes) + times > max_elements:
                 _refuse(max_elements)
+            if times * len(_text(nodes[-1])) > MAX_BODY:
+                raise ValuesError(
+                    "a repetition makes more values than fit into one body; send smaller portions"
+                )
             nodes += [nodes[-1]] * times
         elif kind is dict or item is None:
             nodes.append(item if kind is dict else {"raw": None})
@@ -143,7 +148,24 @@ def _split_by_value(what: Any, max_elements: int) -> list[Node]:
     if isinstance(value, str | Mapping) or not isinstance(value, Iterable):
         raise ValuesError("the values must be an array")
     items = list(value)
-    return [node_of(item) for item in items] if len(items) <= max_elements else _refuse(max_elements)
+    if len(items) > max_elements:
+        _refuse(max_elements)
+    nodes: list[Node] = []
+    written: dict[int, Node] = {}  # one node for all elements that are the same object
+    characters = 0
+    for item in items:
+        if type(item) in _BARE:
+            nodes.append(node_of(item))
+            continue
+        if id(item) not in written:
+            written[id(item)] = node = node_of(item)
+            characters += len(_text(node))
+            if characters > MAX_COPIES:
+                raise ValuesError(
+                    "the values share too much to be taken apart; send them without shared objects"
+                )
+        nodes.append(written[id(item)])
+    return nodes
 
 
 def _refuse(max_elements: int) -> list[Node]:
@@ -157,7 +179,7 @@ def _text(node: Node) -> str:
         raise ValuesError(f"a node {problem}") from None
 
 
-# -- one value in the wire's forms -------------------------------------------------------------------------------------
+# -- one value in the wire's forms ---------------------------------------------------------------------------
 
 
 def plain_node(value: Any) -> Node:
@@ -203,7 +225,7 @@ def node_to_uri(node: Node, version: str | None = None) -> str:
 
 
 def uri_to_node(uri: str) -> Node:
-    """The node of a value given by URI. What is not a ``data:`` URI is not fetched: it becomes ``{"uri": uri}``."""
+    """The node of a value given by URI. Only ``data:`` URIs are read; others become ``{"uri": uri}``."""
     if not isinstance(uri, str):
         raise ValuesError(f"a value's URI must be text, not {repr(uri)[:60]}")
     if uri[:5].lower() != "data:":
@@ -232,7 +254,7 @@ def _node_of_serialized(value: Any) -> Node:
 
 
 def node_from_result(result: Any) -> Node:
-    """The node of what a worker submits for one slice, ``resultV2``: KVIN of a wrapper around the text of the value."""
+    """The node in ``resultV2``, which workers submit for a slice: KVIN of a wrapper around its text."""
     try:
         return _node_of_serialized(value_of(node_in(result)))
     except KvinError as problem:
@@ -250,7 +272,7 @@ def result_from_node(node: Node, version: str = "v9") -> dict[str, Any]:
 
 
 def argument_nodes(marshaled: Mapping[str, Any]) -> Sequence[Node]:
-    """The nodes of a job's arguments, from ``marshaledArguments``: KVIN of an array of wrapped values and of URLs."""
+    """The nodes in ``marshaledArguments`` of a job: KVIN of an array of wrapped values and of URLs."""
     nodes = []
     for node in split_document(marshaled):
         href = node.get("arg") if type(node) is dict and node.get("ctr") in (18, "dcpUrl$$DcpURL") else None
