@@ -3,30 +3,27 @@
 Each side sends one message at a time and waits for its acknowledgement, which carries the single-use nonce of
 the next message. Acknowledgements go out before a message is processed. After a lost transport both sides
 repeat their last acknowledgement and what was not acknowledged; a message with the id of the previous one is
-a repetition.
+a repetition (``stop_and_wait``).
 """
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from enum import StrEnum
 from typing import Any
 
 from . import js_json
 from .address import Address
 from .envelope import Opened
-from .instructions import Ended, Established, Instruction, Send, Serve, Settle
-from .outgoing import Ack, OnDeck, Outgoing, OutgoingRequest, OutgoingResponse, may_batch, prepare, print_head
+from .instructions import Ended, Established, Instruction, Serve, Settle
+from .outgoing import Outgoing, OutgoingRequest, OutgoingResponse, prepare
 from .request import MalformedRequest, Request, read_request
+from .stop_and_wait import MAX_BATCH, StopAndWait, Violation, is_text
 from .validity import StampMemory, refusal
 
 VERSION = "5.3.0"
 """The version of the connection protocol that we speak; peers of 5.2.0 and later 5.x understand it."""
 
 _COMPATIBLE = "^5.2.0"
-_MAX_BATCH = 20  # messages
-_MAX_REPETITIONS = 32  # of one message, before the peer is taken for broken
-_MAX_TEXT = 200  # characters in an id, token or nonce
 _TTL_S = 120
 
 
@@ -60,23 +57,13 @@ class Connection:
         self.clock_offset = 0.0  # seconds that the peer's clock is ahead; only an initiator learns it
         self._new_id = new_id
         self._max_in_flight = max_in_flight
-        self._count = 0
-        self._online = False
-        self._queue: deque[Outgoing] = deque()
-        self._on_deck: OnDeck | None = None
-        self._nonce: str | None = None  # for our next message
-        self._first = True  # our first message has no nonce
-        self._expected_nonce: str | None = None  # in the peer's next message
-        self._last_ack: Ack | None = None
-        self._last_token: str | None = None  # of ours, acknowledged
-        self._last_id: str | None = None  # of the peer's last message
-        self._repetitions = 0
+        self._line = StopAndWait(role, new_id)
         self._ours: set[str] = set()  # our requests that wait for a response
         self._serving: set[str] = set()
         self._stamps = StampMemory()
-        self._connect: OutgoingRequest | None = None
+        self._sid: str | None = None
+        self._connect_id: str | None = None
         self._closing_id: str | None = None
-        self._adopted = False
         self._goodbye = ("EPIPE", "the connection closed")
 
     # -- what the application wants ----------------------------------------------------------------
@@ -84,43 +71,34 @@ class Connection:
     @property
     def waits_for_ack(self) -> str | None:
         """The token of the acknowledgement that the transport should have brought by now, for a timer."""
-        return self._on_deck.token if self._on_deck is not None and self._on_deck.sent else None
+        on_deck = self._line.on_deck
+        return on_deck.token if on_deck is not None and on_deck.sent else None
 
     def prepare(self, operation: str, data: Any, now: float, *, allow: Any = ()) -> OutgoingRequest:
         """Print a request; ``dataclasses.replace(auth=…)`` adds signatures over its ``payload_text``."""
-        self._count += 1
-        name = f"{self.role[0]}-{self._count}-{self._new_id()}"
-        return prepare(
-            name,
-            operation,
-            data,
-            allow=allow,
-            stamp=self._new_id(),
-            ttl=_TTL_S,
-            time=now + self.clock_offset,
-        )
+        time = now + self.clock_offset
+        name, stamp = self._line.name(), self._new_id()
+        return prepare(name, operation, data, allow=allow, stamp=stamp, ttl=_TTL_S, time=time)
 
     def submit(self, request: OutgoingRequest, now: float) -> list[Instruction]:
         """Queue a request; ``Settle`` with its id follows, or ``Ended``."""
         if self.state is not State.ESTABLISHED:
             raise ValueError(f"no request can be sent while {self.state}")
         self._ours.add(request.id)
-        self._queue.append(request)
-        return self._pump(now)
+        return self._put(request, now)
 
     def forget(self, request_id: str) -> None:
         """Nobody waits for this request any more; if it has not been sent yet, it is not sent."""
         self._ours.discard(request_id)
-        self._queue = deque(message for message in self._queue if message.id != request_id)
+        self._keep(lambda message: message.id != request_id)
 
     def respond(self, request_id: str, success: bool, payload: Any, now: float) -> list[Instruction]:
         """Answer a request that was given out with ``Serve``."""
-        if request_id not in self._serving or self.state in (State.CLOSING, State.CLOSED):
+        if request_id not in self._serving or self.state is not State.ESTABLISHED:
             return []
-        text = js_json.dumps(payload)
+        response = OutgoingResponse(request_id, success, js_json.dumps(payload))
         self._serving.discard(request_id)
-        self._queue.append(OutgoingResponse(request_id, success, text))
-        return self._pump(now)
+        return self._put(response, now)
 
     def close(self, reason: str, now: float) -> list[Instruction]:
         """Say goodbye to the peer; ``Ended`` follows when it has answered."""
@@ -131,41 +109,12 @@ class Connection:
         self.state = State.CLOSING
         request = self.prepare("close", reason, now)
         self._closing_id = request.id
-        self._ours.add(request.id)
-        self._queue = deque(message for message in self._queue if isinstance(message, OutgoingResponse))
-        self._queue.append(request)
-        return self._pump(now)
+        self._keep(lambda message: isinstance(message, OutgoingResponse))
+        return self._put(request, now)
 
     def abort(self, code: str, reason: str) -> list[Instruction]:
         """End now, without a word to the peer."""
         return self._end(code, reason)
-
-    # -- what the transport says -------------------------------------------------------------------
-
-    def opened(self, now: float) -> list[Instruction]:
-        """A new transport is there: an initiator begins or resumes the session, a target repeats itself."""
-        self._online, self._repetitions = True, 0
-        if self.dcpsid is not None:
-            return self._resume(now)
-        if self.role is Role.TARGET:
-            return []
-        # A connect that was never answered is begun anew: the peer may have forgotten it.
-        self._nonce, self._first, self._on_deck, self._last_token = None, True, None, None
-        self._expected_nonce, self._last_ack, self._last_id = None, None, None
-        self._connect = self.prepare("connect", {"version": VERSION, "sid": self._new_id()}, now)
-        self._queue = deque([self._connect])
-        return self._pump(now)
-
-    def _resume(self, now: float) -> list[Instruction]:
-        out: list[Instruction] = []
-        if self._last_ack is not None:
-            # Those of the handshake name no session, but the first word on a new transport must.
-            out.append(Send(replace(self._last_ack, dcpsid=self.dcpsid).body()))
-        if self.role is Role.TARGET:
-            return out  # the peer's first word may acknowledge what is on deck: wait for it
-        if self._on_deck is None and not self._queue and self.state is State.ESTABLISHED:
-            self._queue.append(self.prepare("keepalive", None, now))
-        return out + self._repeat() + self._pump(now)
 
     def adopt(self, envelope: Opened) -> None:
         """Take on a session that we know nothing of, only to close it.
@@ -174,18 +123,38 @@ class Connection:
         """
         body = envelope.body
         nonce, token, dcpsid = body.get("nonce"), body.get("token"), body.get("dcpsid")
-        if body.get("type") != "ack" or not (_is_text(nonce) and _is_text(token) and _is_text(dcpsid)):
+        if body.get("type") != "ack" or not (is_text(nonce) and is_text(token) and is_text(dcpsid)):
             raise MalformedRequest(
                 "a session that is unknown here was resumed without its last acknowledgement"
             )
         self.peer, self.dcpsid, self.state = envelope.owner, str(dcpsid), State.ESTABLISHED
-        self._nonce, self._last_token, self._first, self._adopted = str(nonce), str(token), False, True
+        self._line.adopt(str(nonce), str(token))
+
+    # -- what the transport says -------------------------------------------------------------------
+
+    def opened(self, now: float) -> list[Instruction]:
+        """A new transport is there: an initiator begins or resumes the session, a target repeats itself."""
+        self._line.opened()
+        if self.dcpsid is not None:
+            # An acknowledgement of the handshake names no session, but the first word on a transport must.
+            out: list[Instruction] = [*self._line.last_ack(self.dcpsid)]
+            if self.role is Role.TARGET:
+                return out  # the peer's first word may acknowledge what is on deck: wait for it
+            if self._line.on_deck is None and not self._line.queue and self.state is State.ESTABLISHED:
+                self._line.queue.append(self.prepare("keepalive", None, now))
+            return [*out, *self._line.repeat(), *self._pump(now)]
+        if self.role is Role.TARGET or self.state is not State.CONNECTING:
+            return []
+        # A connect that was never answered is begun anew: the peer may have forgotten it.
+        self._line.reset()
+        self._sid = self._new_id()
+        request = self.prepare("connect", {"version": VERSION, "sid": self._sid}, now)
+        self._connect_id = request.id
+        return self._put(request, now)
 
     def lost(self) -> list[Instruction]:
         """The transport is gone. A session waits for the next one; without a session a target is over."""
-        self._online = False
-        if self._on_deck is not None:
-            self._on_deck.sent = False
+        self._line.lost()
         if self.state is State.CLOSING:
             return self._end(*self._goodbye, graceful=True)
         if self.role is Role.TARGET and self.dcpsid is None:
@@ -196,61 +165,41 @@ class Connection:
         """Take a verified envelope."""
         if self.state is State.CLOSED:
             return []
-        out = self._received(envelope, now)
-        return out + self._repeat()
+        out: list[Instruction] = []
+        try:
+            if self.peer is None:
+                self.peer = envelope.owner
+            if envelope.owner != self.peer:
+                raise Violation(f"a message is signed by {envelope.owner}, not by {self.peer}")
+            if envelope.body.get("type") == "ack":
+                self._line.acknowledged(envelope.body, self.dcpsid)
+                out += [*self._pump(now), *self._leave()]
+            else:
+                sends, new = self._line.accept(envelope.body, self.dcpsid)
+                out += sends
+                if new:
+                    out += self._message(envelope.body, envelope.body_text, now)
+        except (Violation, MalformedRequest) as error:
+            return out + self._end(error.code, str(error))
+        return [*out, *self._line.repeat()]
 
     # -- inside ------------------------------------------------------------------------------------
 
-    def _received(self, envelope: Opened, now: float) -> list[Instruction]:
-        if self.peer is None:
-            self.peer = envelope.owner
-        if envelope.owner != self.peer:
-            return self._end(
-                "EINVAL", f"a message on this connection is signed by {envelope.owner}, not {self.peer}"
-            )
-        body = envelope.body
-        if body.get("type") == "ack":
-            return self._acknowledged(body, now)
-        name, token = body.get("id"), body.get("ackToken")
-        if not _is_text(name) or not _is_text(token):
-            return self._end("EINVAL", "a message has no id or no ackToken")
-        if name == self._last_id:
-            self._repetitions += 1
-            if self._repetitions > _MAX_REPETITIONS:
-                return self._end("EFLOOD", "the peer repeats one message without end")
-            return [] if self._last_ack is None else [Send(self._last_ack.body())]
-        if self.dcpsid is not None and body.get("dcpsid") != self.dcpsid:
-            return self._end("EDCPSID", "a message belongs to another session")
-        if body.get("nonce") != self._expected_nonce and not self._adopted:
-            return self._end(
-                "DCPC-1026", "a message has not the nonce that its predecessor's acknowledgement gave"
-            )
-        return self._message(body, str(name), str(token), envelope.body_text, now)
-
-    def _message(
-        self, body: Mapping[str, Any], name: str, token: str, text: str, now: float
-    ) -> list[Instruction]:
-        self._last_id, self._repetitions = name, 0
-        self._count += 1
-        self._expected_nonce = f"NN{self.role[0]}{self._count}-{self._new_id()}"
-        self._last_ack = Ack(token, self._expected_nonce, name, self.dcpsid)
-        out: list[Instruction] = [Send(self._last_ack.body())]
-        if len(self._serving) + len(self._queue) > 4 * self._max_in_flight:
-            return out + self._end("EFLOOD", "the peer sends requests and takes no answers")
-        try:
-            if body.get("type") != "batch":
-                return out + self._dispatch(body, text, now)
-            members = body.get("payload")
-            if self.dcpsid is None or not isinstance(members, list) or not 0 < len(members) <= 2 * _MAX_BATCH:
-                raise MalformedRequest(
-                    f"a batch must be a list of at most {_MAX_BATCH} messages within a session"
-                )
-            for member in members:
-                if not isinstance(member, Mapping) or member.get("type") == "batch":
-                    raise MalformedRequest("a member of a batch is no message")
-                out += self._dispatch(member, "", now)
-        except MalformedRequest as error:
-            out += self._end("EINVAL", str(error))
+    def _message(self, body: Mapping[str, Any], text: str, now: float) -> list[Instruction]:
+        if len(self._serving) + len(self._line.queue) > 4 * self._max_in_flight:
+            raise Violation("the peer sends requests and takes no answers", code="EFLOOD")
+        if body.get("type") != "batch":
+            return self._dispatch(body, text, now)
+        members = body.get("payload")
+        if self.dcpsid is None or not isinstance(members, list) or not 0 < len(members) <= 2 * MAX_BATCH:
+            raise MalformedRequest(f"a batch must be a list of at most {MAX_BATCH} messages within a session")
+        out: list[Instruction] = []
+        for member in members:
+            if not isinstance(member, Mapping) or member.get("type") == "batch":
+                raise MalformedRequest("a member of a batch is no message")
+            if self.state is State.CLOSED:
+                break
+            out += self._dispatch(member, "", now)
         return out
 
     def _dispatch(self, body: Mapping[str, Any], text: str, now: float) -> list[Instruction]:
@@ -277,14 +226,14 @@ class Connection:
             return []
         if operation == "keepalive":
             return self._answer(request.id, True, {"success": True}, now)
+        if request.id in self._serving:
+            raise MalformedRequest("two requests have the same id")
         refused = refusal(request.validity, self._stamps, now + self.clock_offset)
         if refused is None and len(self._serving) >= self._max_in_flight:
             refused = (
                 "EBUSY",
-                f"more than {self._max_in_flight} requests of this connection wait for their answers",
+                f"{self._max_in_flight} requests of this connection wait for their answers already",
             )
-        if refused is None and request.id in self._serving:
-            raise MalformedRequest("two requests have the same id")
         if refused is not None:
             code, message = refused
             error = {"name": "Error", "message": message, "code": code, "origin": self.own}
@@ -304,17 +253,17 @@ class Connection:
         if not _is_compatible(version):
             self.state = State.CLOSING
             self._goodbye = "EVERSION", f"the peer speaks version {str(version)[:30]}, not {_COMPATIBLE}"
-            refusal_text = {"message": _COMPATIBLE, "code": "EVERSION"}
-            return self._answer(request.id, False, refusal_text, now) + self._leave()
+            error = {"message": _COMPATIBLE, "code": "EVERSION"}
+            return self._answer(request.id, False, error, now) + self._leave()
         self.state = State.ESTABLISHED
         answer = self._answer(request.id, True, {"version": VERSION, "operation": "connect"}, now)
         return [*answer, Established(self.dcpsid)]
 
     def _answered(self, body: Mapping[str, Any], now: float) -> list[Instruction]:
-        name, success = str(body.get("id")), body.get("success")
-        if type(success) is not bool:
-            raise MalformedRequest("a response has no success")
-        if self._connect is not None and name == self._connect.id:
+        name, success = body.get("id"), body.get("success")
+        if type(success) is not bool or not isinstance(name, str):
+            raise MalformedRequest("a response has no id or no success")
+        if name == self._connect_id:
             return self._welcomed(body, success, now)
         if name == self._closing_id:
             return self._end("EPIPE", "the connection closed", graceful=True)
@@ -325,97 +274,55 @@ class Connection:
 
     def _welcomed(self, body: Mapping[str, Any], success: bool, now: float) -> list[Instruction]:
         payload, dcpsid, time = body.get("payload"), body.get("dcpsid"), body.get("time")
-        sent = js_json.loads(self._connect.data_text or "{}") if self._connect is not None else {}
-        self._connect = None
+        self._connect_id = None
         if not success:
             wanted = payload.get("message") if isinstance(payload, Mapping) else payload
-            return self._end("EVERSION", f"the server wants protocol {str(wanted)[:100]}; we speak {VERSION}")
-        if not isinstance(dcpsid, str) or len(dcpsid) > _MAX_TEXT or not dcpsid.startswith(sent["sid"]):
-            return self._end("EDCPSID", "the server's session does not begin with what we sent")
+            raise Violation(
+                f"the server wants protocol {str(wanted)[:100]}; we speak {VERSION}", code="EVERSION"
+            )
+        if not is_text(dcpsid) or not str(dcpsid).startswith(str(self._sid)):
+            raise Violation("the server's session does not begin with what we sent", code="EDCPSID")
         if type(time) not in (int, float) or not time:
-            return self._end("EINVAL", "the server's answer to connect has no time")
+            raise Violation("the server's answer to connect has no time")
         self.clock_offset = time - now
-        self.dcpsid = dcpsid
+        self.dcpsid = str(dcpsid)
         self.state = State.ESTABLISHED
-        return [Established(dcpsid), *self._pump(now)]
+        return [Established(self.dcpsid), *self._pump(now)]
 
     def _asked_to_close(self, request: Request, now: float) -> list[Instruction]:
         """The peer says goodbye: answer once the deck is free, and do not wait for its acknowledgement."""
         reason = request.data if isinstance(request.data, str) else "no reason given"
         self._goodbye = "ECONNRESET", f"the peer closed the session ({reason[:100]})"
         self.state, self._closing_id = State.CLOSING, None
-        self._queue = deque([OutgoingResponse(request.id, True, '"goodbye"')])
-        return self._pump(now) + self._leave()
+        self._line.queue.clear()
+        return self._answer(request.id, True, "goodbye", now) + self._leave()
 
     def _leave(self) -> list[Instruction]:
-        if self.state is not State.CLOSING or self._closing_id is not None or self._queue:
+        if self.state is not State.CLOSING or self._closing_id is not None or self._line.queue:
             return []
         return self._end(*self._goodbye, graceful=True)
 
     def _answer(self, name: str, success: bool, payload: Any, now: float) -> list[Instruction]:
-        self._queue.append(OutgoingResponse(name, success, js_json.dumps(payload)))
+        return self._put(OutgoingResponse(name, success, js_json.dumps(payload)), now)
+
+    def _put(self, message: Outgoing, now: float) -> list[Instruction]:
+        self._line.queue.append(message)
         return self._pump(now)
 
-    def _acknowledged(self, body: Mapping[str, Any], now: float) -> list[Instruction]:
-        token, nonce, dcpsid = body.get("token"), body.get("nonce"), body.get("dcpsid")
-        if not _is_text(token) or not _is_text(nonce):
-            return self._end("EINVAL", "an acknowledgement has no token or no nonce")
-        if self._on_deck is None or token != self._on_deck.token:
-            if token != self._last_token:
-                return self._end("EINVAL", "an acknowledgement names a message that is not waiting for one")
-            return []
-        if dcpsid is not None and dcpsid != self.dcpsid:
-            return self._end("EDCPSID", "an acknowledgement belongs to another session")
-        self._on_deck, self._last_token, self._nonce = None, str(token), str(nonce)
-        return self._pump(now) + self._leave()
-
     def _pump(self, now: float) -> list[Instruction]:
-        """Put the next message on deck, if the deck is free and there is a nonce for it."""
-        if self._on_deck is not None or not self._queue or (self._nonce is None and not self._first):
-            return []
-        if self.dcpsid is None and self._queue[0] is not self._connect:
-            return []
-        first = self._queue.popleft()
-        members = [first]
-        if self.dcpsid is not None and not self._first and may_batch(first):
-            while self._queue and len(members) < _MAX_BATCH and may_batch(self._queue[0]):
-                members.append(self._queue.popleft())
-        dcpsid = "" if self.dcpsid is None else f'"dcpsid":{js_json.dumps(self.dcpsid)},'
-        tail = f'{dcpsid}"time":{js_json.number(round(now + self.clock_offset, 3))}'
-        if len(members) == 1:
-            head = print_head(first, batched=False, tail=tail)
-        else:
-            self._count += 1
-            inner = ",".join(print_head(member, batched=True, tail=tail) + "}" for member in members)
-            name = f"{self.role[0]}-{self._count}-{self._new_id()}"
-            head = f'{{"id":"{name}","type":"batch","payload":[{inner}],"auth":{{}},{tail}'
-        self._count += 1
-        token = f"AT{self.role[0]}{self._count}-{self._new_id()}"
-        body = f'{head},"ackToken":"{token}","nonce":{js_json.dumps(self._nonce)}}}'
-        self._nonce, self._first = None, False
-        self._on_deck = OnDeck(body, token, sent=False)
-        return self._repeat()
+        return [*self._line.pump(self.dcpsid, now + self.clock_offset)]
 
-    def _repeat(self) -> list[Instruction]:
-        """Send what is on deck, unless it went out on this transport already."""
-        if self._on_deck is None or self._on_deck.sent or not self._online:
-            return []
-        self._on_deck.sent = True
-        return [Send(self._on_deck.body)]
+    def _keep(self, wanted: Callable[[Outgoing], bool]) -> None:
+        self._line.queue = deque(filter(wanted, self._line.queue))
 
     def _end(self, code: str, reason: str, *, graceful: bool = False) -> list[Instruction]:
         if self.state is State.CLOSED:
             return []
         self.state = State.CLOSED
-        self._queue.clear()
+        self._line.reset()
         self._ours.clear()
         self._serving.clear()
-        self._on_deck = None
         return [Ended(code, reason, graceful)]
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= _MAX_TEXT
 
 
 def _is_compatible(version: object) -> bool:
