@@ -69,6 +69,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--exit-with-supervisor",
+    "--exit-with-parent",
     "exit_with_parent",
     is_flag=True,
     help="Leave when the process that started this one is gone; Ctrl-C is for that one then.",
