@@ -61,7 +61,10 @@ def _tell_defect(error: Exception, program: str) -> None:
         import traceback
 
         traceback.print_exception(error)
-    print(f"{program}: met a defect of its own; please report it with the lines above", file=sys.stderr)
+    print(
+        f"{program}: met a defect of its own; please report it with the traceback above or in the logs",
+        file=sys.stderr,
+    )
 
 
 def tell(error: DcpError, program: str) -> None:

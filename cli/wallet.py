@@ -77,10 +77,6 @@ def show(
     path = _path(loaded, name)
     try:
         keystore = load_keystore(path)
-    except FileNotFoundError:
-        raise WalletCommandError(
-            f"there is no keystore {path}; make one with: dcp wallet create {name}"
-        ) from None
     except OSError as error:
         raise WalletCommandError(f"{path} cannot be read: {error.strerror}") from None
     secret = ""
