@@ -227,13 +227,13 @@ class Board:
 
         Return all of it and tell the owner; in the end ask for it no more.
         """
+        self._out.append(Report(job.job, 0, "error", code, reason))
         for box in list(job.sandboxes.values()):
             self.close_sandbox(box, reason, now)
         self.give_back_queue(job, code, reason)
         self._refusals[job.job] += 1
         if self._refusals[job.job] >= REFUSALS and job.job not in self.refused:
             self.refused.append(job.job)
-        self._out.append(Report(job.job, 0, "error", code, reason))
 
     def drop_job(self, job: JobRecord) -> None:
         """The job is over: no slice is left and no sandbox."""

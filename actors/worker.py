@@ -145,7 +145,10 @@ def run_worker(settings: WorkerSettings, *, on_bound: Callable[[str], None] | No
 
 
 class _State:
-    """Why and how the process ends. Signal handlers may take no lock, so a descriptor wakes the main thread."""
+    """Why and how the process ends.
+
+    A signal handler may take no lock, so a descriptor wakes the main thread.
+    """
 
     def __init__(self) -> None:
         self.status = 0
