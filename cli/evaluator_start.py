@@ -107,7 +107,7 @@ def _check(as_json: bool) -> int:
 
 def _become_evaluator(files: tuple[Path, ...], limits: Limits, allow_weaker: frozenset[str]) -> None:
     """Confine this very process and become deno: no process and no copying in between."""
-    from ..evaluator_host.evaluator import ENVIRONMENT, EvaluatorProgram
+    from ..evaluator_host.program import ENVIRONMENT, EvaluatorProgram
 
     if stat.S_ISREG(os.fstat(1).st_mode):
         raise DcpError(
@@ -123,8 +123,8 @@ def _become_evaluator(files: tuple[Path, ...], limits: Limits, allow_weaker: fro
 def _listen(
     files: tuple[Path, ...], limits: Limits, allow_weaker: frozenset[str], address: str, port: int, most: int
 ) -> None:
-    from ..evaluator_host.evaluator import EvaluatorProgram
     from ..evaluator_host.listener import EvaluatorListener
+    from ..evaluator_host.program import EvaluatorProgram
 
     program = EvaluatorProgram(files or None, limits=limits, allow_weaker=allow_weaker)
     listener = EvaluatorListener(program, address, port, most=most)

@@ -25,9 +25,9 @@ const args = [...Deno.args];
 const uncurry = (method) => Function.prototype.call.bind(method);
 const read = stdin.read.bind(stdin);
 const writeSync = stdout.writeSync.bind(stdout);
-const { setTimeout, clearTimeout } = globalThis;
+const { clearImmediate, clearTimeout, setImmediate, setTimeout } = globalThis;
 const { now } = Date;
-const { min, max } = Math;
+const { min } = Math;
 const encode = TextEncoder.prototype.encode.bind(new TextEncoder());
 const decode = TextDecoder.prototype.decode.bind(new TextDecoder("utf-8", { ignoreBOM: true }));
 const bytesPrototype = Object.getPrototypeOf(Uint8Array.prototype);
@@ -55,6 +55,7 @@ const LONGEST_TIMER = 2 ** 31 - 1; // milliseconds that setTimeout can count
 let lineHandler = () => {};
 let timerHandler = () => {};
 let timer;
+let immediate;
 
 const natives = {
   writeln(text) {
@@ -78,8 +79,12 @@ const natives = {
     timerHandler = handler;
   },
   nextTimer(when) {
-    if (timer !== undefined) clearTimeout(timer);
-    timer = when > 0 ? setTimeout(wake, min(max(when - now(), 0), LONGEST_TIMER)) : undefined;
+    cancelTimer();
+    if (!(when > 0)) return;
+    const delay = when - now();
+    // setTimeout waits a millisecond at least
+    if (delay <= 0) immediate = setImmediate(wake);
+    else timer = setTimeout(wake, min(delay, LONGEST_TIMER));
   },
   cpuTime() {
     const { user, system } = cpuUsage();
@@ -87,8 +92,14 @@ const natives = {
   },
 };
 
+function cancelTimer() {
+  if (timer !== undefined) clearTimeout(timer);
+  if (immediate !== undefined) clearImmediate(immediate);
+  timer = immediate = undefined;
+}
+
 function wake() {
-  timer = undefined;
+  timer = immediate = undefined;
   timerHandler();
 }
 

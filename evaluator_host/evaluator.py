@@ -3,19 +3,15 @@ output.
 """
 
 import contextlib
-import functools
 import os
+import select
 import signal
 import subprocess
 import threading
 from collections import deque
-from collections.abc import Sequence
-from pathlib import Path
 
-from ..errors import DcpError
-from .confinement import ConfinementError, ConfinementPlan, Limits
 from .pipes import (
-    _READ_AT_ONCE,
+    READ_AT_ONCE,
     EvaluatorEnd,
     EvaluatorPipes,
     FloodGate,
@@ -24,154 +20,12 @@ from .pipes import (
     PipeLimits,
     now,
 )
+from .program import EvaluatorError, EvaluatorProgram, spawn
 
-HERE = Path(__file__).resolve().parent
-ENTRY = HERE / "evaluator.js"
-
-SANDBOX_FILES = tuple(
-    HERE / "sandbox" / f"{name}.js"
-    for name in (
-        "intrinsics",
-        "kvin",
-        "errors",
-        "protocol",
-        "values",
-        "range",
-        "timers",
-        "metering",
-        "console",
-        "work",
-        "globals",
-        "runs",
-        "assign",
-        "bootstrap",
-    )
-)
-"""Our sandbox environment, in load order."""
-
-ENVIRONMENT = {
-    "DENO_NO_UPDATE_CHECK": "1",  # deno asks the network for updates otherwise
-    "DENO_NO_PROMPT": "1",
-    "DENO_DIR": "/dev/null/x",  # localStorage and caches would be written there without any permission
-    "HOME": "/nonexistent",  # must be missing: deno reads ~/.npmrc
-    "NO_COLOR": "1",
-    "LANG": "C.UTF-8",
-    "TZ": "UTC",
-}
+__all__ = ["EvaluatorError", "EvaluatorProcess", "EvaluatorProgram", "classify"]
 
 _STDERR_KEPT = 4096  # bytes of its last words
 _MEMORY_WORDS = (b"out of memory", b"Reached heap limit", b"Allocation failed", b"memory allocation")
-
-
-class EvaluatorError(DcpError):
-    """An evaluator could not be started, or cannot take what it was given."""
-
-    code = "EEVALUATOR"
-
-
-@functools.cache
-def find_deno() -> Path:
-    """The deno of this installation. Raises EvaluatorError."""
-    try:
-        import deno  # type: ignore[import-untyped]
-
-        return Path(deno.find_deno_bin()).resolve(strict=True)
-    except (ImportError, OSError) as error:
-        raise EvaluatorError(
-            f"deno is not installed beside this program ({error}); pip install deno==2.9.8"
-        ) from error
-
-
-class EvaluatorProgram:
-    """What to run, and how confined: shared by any number of evaluators.
-
-    ``files`` are the setup files (absolute paths, in load order), our own when None; ``together`` makes
-    them one script. Raises ConfinementError when this box cannot give a layer that is not in
-    ``allow_weaker``.
-    """
-
-    def __init__(
-        self,
-        files: Sequence[Path] | None = None,
-        *,
-        limits: Limits | None = None,
-        allow_weaker: frozenset[str] = frozenset(),
-    ) -> None:
-        own = files is None
-        self.files = [path.resolve() for path in (SANDBOX_FILES if files is None else files)]
-        for path in self.files:
-            if not path.is_file():
-                raise EvaluatorError(f"the setup file {path} is not there")
-            if "," in str(path):
-                raise EvaluatorError(
-                    f"the setup file {path} has a comma in its name, which deno cannot be told"
-                )
-        self.limits = limits or Limits()
-        self.deno = find_deno()
-        self.plan = ConfinementPlan.prepare(self.deno, [ENTRY, *self.files], self.limits, allow_weaker)
-        self.command = [
-            str(self.deno),
-            "run",
-            *(
-                "--no-prompt",
-                "--no-config",
-                "--no-lock",
-                "--no-remote",
-                "--no-npm",
-                "--cached-only",
-                "--no-check",
-            ),
-            "--no-code-cache",
-            f"--allow-read={','.join(map(str, self.files))}",  # given back before a setup file runs
-            f"--v8-flags=--max-old-space-size={self.limits.heap_mb}",
-            str(ENTRY),
-            *(["--together"] if own else []),
-            *map(str, self.files),
-        ]
-
-
-def spawn(program: EvaluatorProgram, stdin: int, stdout: int, stderr: int) -> "subprocess.Popen[bytes]":
-    """Start a confined deno. Raises ConfinementError or EvaluatorError.
-
-    ``preexec_fn`` is the one way of the standard library to run something between fork and exec; it is
-    known to be risky in a process with threads because a lock may be held at the fork. The plan takes
-    none: all it needs exists already, and it makes system calls only. A launcher program instead would
-    cost twice the start of an evaluator.
-    """
-    reader, writer = os.pipe2(os.O_CLOEXEC)
-
-    def confine() -> None:
-        try:
-            program.plan.apply()
-        except ConfinementError as error:
-            os.write(writer, f"{error.layer}\n{error.detail}".encode())
-            raise
-
-    try:
-        return subprocess.Popen(
-            program.command,
-            stdin=stdin,
-            stdout=stdout,
-            stderr=stderr,
-            env=ENVIRONMENT,
-            cwd="/",
-            close_fds=False,  # the plan marks all of them close-on-exec with one system call
-            preexec_fn=confine,
-            bufsize=0,
-        )
-    except subprocess.SubprocessError as error:
-        os.close(writer)
-        writer = -1
-        layer, _, detail = os.read(reader, 4096).decode(errors="replace").partition("\n")
-        if layer:
-            raise ConfinementError(layer, detail) from error
-        raise EvaluatorError(f"the evaluator could not be confined: {error}") from error
-    except OSError as error:
-        raise EvaluatorError(f"the evaluator {program.deno} could not be started: {error}") from error
-    finally:
-        os.close(reader)
-        if writer >= 0:
-            os.close(writer)
 
 
 class EvaluatorProcess:
@@ -285,7 +139,7 @@ class EvaluatorProcess:
     def _read_output(self) -> bool:
         """Read once; False at the end of the stream."""
         try:
-            chunk = os.read(self._stdout, _READ_AT_ONCE)
+            chunk = os.read(self._stdout, READ_AT_ONCE)
         except BlockingIOError:
             return True
         if not chunk:
@@ -304,7 +158,7 @@ class EvaluatorProcess:
 
     def _read_stderr(self) -> bool:
         try:
-            chunk = os.read(self._stderr, _READ_AT_ONCE)
+            chunk = os.read(self._stderr, READ_AT_ONCE)
         except BlockingIOError:
             return True
         self._stderr_tail = (self._stderr_tail + chunk)[-_STDERR_KEPT:]
@@ -315,6 +169,8 @@ class EvaluatorProcess:
         return bool(chunk)
 
     def _on_exit(self) -> None:
+        if self._process.poll() is None:
+            return  # an event of an evaluator that had this descriptor before
         for read, descriptor in ((self._read_output, self._stdout), (self._read_stderr, self._stderr)):
             if descriptor in self._pipes:
                 while read_more(descriptor):
@@ -357,8 +213,6 @@ def classify(returncode: int, stderr: bytes, cause: str = "", detail: str = "") 
 
 def read_more(descriptor: int) -> bool:
     """Whether the descriptor has something to read, or is at its end."""
-    import select
-
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
     return bool(poll.poll(0))

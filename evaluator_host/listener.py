@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from loguru import logger
 
 from ..errors import DcpError
-from .evaluator import EvaluatorProgram, spawn
+from .program import EvaluatorProgram, spawn
 
 _GRACE_S = 1.0  # between the other side's hanging up and the kill; an idle evaluator ends by itself
 

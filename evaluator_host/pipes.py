@@ -17,7 +17,7 @@ from typing import Protocol
 
 from loguru import logger
 
-_READ_AT_ONCE = 1 << 20  # bytes; one evaluator's turn, so that none starves the others
+READ_AT_ONCE = 1 << 20  # bytes; one evaluator's turn, so that none starves the others
 _EVENTS_AT_ONCE = 64
 
 
@@ -102,6 +102,8 @@ class Channel(Protocol):
 
     def on_writable(self, descriptor: int) -> None: ...
 
+    def kill(self, cause: str, detail: str) -> None: ...
+
 
 class EvaluatorPipes:
     """The thread, and the starter: every evaluator of a process hangs on one of these."""
@@ -129,17 +131,17 @@ class EvaluatorPipes:
     def watch_writing(self, descriptor: int, channel: Channel, wanted: bool) -> None:
         """Call the channel when the descriptor can be written, or no longer. Any thread."""
         with contextlib.suppress(FileNotFoundError):
-            if wanted and self._channels.get(descriptor) is not channel:
+            if wanted:
                 self._channels[descriptor] = channel
                 self._epoll.register(descriptor, select.EPOLLOUT)
-            else:
-                self._epoll.modify(descriptor, select.EPOLLOUT if wanted else 0)
+            else:  # not modified to nothing: an error on the other side would be told again and again
+                self.forget(descriptor)
 
     def __contains__(self, descriptor: int) -> bool:
         return descriptor in self._channels
 
     def forget(self, descriptor: int) -> None:
-        """Stop watching. On the pipes' thread, before the descriptor is closed."""
+        """Stop watching. Any thread, before the descriptor is closed."""
         if self._channels.pop(descriptor, None) is not None:
             with contextlib.suppress(OSError):
                 self._epoll.unregister(descriptor)
@@ -211,9 +213,9 @@ class EvaluatorPipes:
                         channel.on_writable(descriptor)
                     else:
                         channel.on_readable(descriptor)
-                except Exception:
+                except Exception as error:
                     logger.exception("an evaluator's pipe could not be served")
-                    self.forget(descriptor)
+                    channel.kill("crash", f"a defect of the evaluator host: {error!r}")
         self._epoll.close()
         os.close(self._wake_reader)
         os.close(self._wake_writer)

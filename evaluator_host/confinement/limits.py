@@ -12,6 +12,10 @@ IDLE_DATA = 545 * MEBIBYTE
 resident.
 """
 
+_STACK = 8 * MEBIBYTE
+_MEASURED_CORES, _MOST_WORKERS = 2, 16
+"""V8 starts a worker thread for each core, up to this many; each has a stack that counts as data."""
+
 _THREADS = 22
 """Threads of a deno on a box of no cores; V8 adds about one for each core."""
 
@@ -35,6 +39,11 @@ class Limits:
         and says so.
         """
         return max(64, self.memory_mb * 7 // 8)
+
+    def data_bytes(self, cores: int) -> int:
+        """RLIMIT_DATA on a box of so many cores."""
+        more_workers = max(0, min(cores, _MOST_WORKERS) - _MEASURED_CORES)
+        return IDLE_DATA + more_workers * _STACK + self.memory_mb * MEBIBYTE
 
     def apply_priority(self) -> None:
         """Be the first to go when memory is short, and the last to get a core. Failing at it is no danger
@@ -61,7 +70,7 @@ class Limits:
             (resource.RLIMIT_MEMLOCK, 0),
             (resource.RLIMIT_MSGQUEUE, 0),
             (resource.RLIMIT_NOFILE, self.open_files),
-            (resource.RLIMIT_DATA, IDLE_DATA + self.memory_mb * MEBIBYTE),
+            (resource.RLIMIT_DATA, self.data_bytes(os.cpu_count() or _MEASURED_CORES)),
         ):
             _lower(which, value)
         if self.cpu_seconds is not None:

@@ -10,13 +10,15 @@ const meter = {
     this.cpuStart = cpuTime();
   },
 
-  /** What has passed since the last call or restart, in milliseconds: {wall, cpu}. */
-  lap() {
+  /** What has passed from the last lap to the moment `until`, in milliseconds: {wall, cpu}. CPU time is shared out by
+   * wall clock when that moment has passed; the rest belongs to the next lap. */
+  lap(until = Infinity) {
     const wallNow = monotonicNow();
-    const cpuNow = cpuTime();
-    const lap = { wall: wallNow - this.wallStart, cpu: cpuNow - this.cpuStart };
-    this.wallStart = wallNow;
-    this.cpuStart = cpuNow;
-    return lap;
+    const passed = wallNow - this.wallStart;
+    const wall = until < wallNow ? (until > this.wallStart ? until - this.wallStart : 0) : passed;
+    const cpu = (cpuTime() - this.cpuStart) * (passed > 0 ? wall / passed : 1);
+    this.wallStart += wall;
+    this.cpuStart += cpu;
+    return { wall, cpu };
   },
 };

@@ -103,10 +103,10 @@ const runs = {
     ) this.flush();
   },
 
-  /** Send the results that wait, with what they cost. */
-  flush() {
+  /** Send the results that wait, with what they cost until that moment: while a slice is computed, its start. */
+  flush(until = current.slice === 0 ? Infinity : current.started) {
     if (this.count === 0) return;
-    const { wall, cpu } = meter.lap();
+    const { wall, cpu } = meter.lap(until);
     const body = `[${this.text}]`;
     send.results(current.run, this.from, this.count, { wall, cpu, in: this.inChars, out: body.length }, body);
     this.text = "";
@@ -130,16 +130,8 @@ const runs = {
   },
 
   fail(slice, thrown, inChars) {
-    const spent = monotonicNow() - current.started;
+    this.flush(current.started);
     const { wall, cpu } = meter.lap();
-    const share = wall > 0 ? Math_min(1, spent / wall) : 1; // the rest belongs to the results before it
-    if (this.count > 0) {
-      const body = `[${this.text}]`;
-      const metrics = { wall: wall * (1 - share), cpu: cpu * (1 - share), in: this.inChars, out: body.length };
-      send.results(current.run, this.from, this.count, metrics, body);
-      this.text = "";
-      this.count = this.inChars = 0;
-    }
     const about = describe(thrown);
     let node;
     try {
@@ -147,14 +139,13 @@ const runs = {
     } catch {
       node = "{\"raw\":null}";
     }
-    const metrics = { wall: wall * share, cpu: cpu * share, in: inChars, out: node.length };
+    const metrics = { wall, cpu, in: inChars, out: node.length };
     send.failed(current.run, slice, `${about.name}: ${about.message}`, metrics, node);
   },
 };
 
 const NativePromise = Promise;
 const resolveNative = Promise.resolve.bind(Promise);
-const Math_min = Math.min;
 
 function isThenable(value) {
   return ((typeof value === "object" && value !== null) || typeof value === "function") && typeof value.then === "function";

@@ -23,6 +23,7 @@ const timerIdOf = Timer.idOf;
 
 const timers = {
   first: null, // {id, due, every, callback, args, own, next}
+  last: null,
   lastId: 0,
 
   /** Call `callback(...args)` after `delay` ms, and again when `every` is not null. `own` timers survive the slice. */
@@ -34,9 +35,14 @@ const timers = {
 
   insert(entry) {
     if (this.first === null || entry.due < this.first.due) {
+      if (this.first === null) this.last = entry;
       entry.next = this.first;
       this.first = entry;
       nextTimer(entry.due);
+      return;
+    }
+    if (this.last.due <= entry.due) { // the usual case: timers of one length
+      this.last = this.last.next = entry;
       return;
     }
     let before = this.first;
@@ -49,21 +55,23 @@ const timers = {
     let before = null;
     for (let entry = this.first; entry !== null; before = entry, entry = entry.next) {
       if (entry.id !== id) continue;
-      entry.every = null;
-      if (before === null) this.first = entry.next;
-      else before.next = entry.next;
+      this.remove(entry, before);
       return;
     }
+  },
+
+  remove(entry, before) {
+    if (before === null) this.first = entry.next;
+    else before.next = entry.next;
+    if (this.last === entry) this.last = before;
   },
 
   /** Forget every timer of the work function. */
   endSlice() {
     let before = null;
     for (let entry = this.first; entry !== null; entry = entry.next) {
-      entry.every = entry.own ? entry.every : null;
       if (entry.own) before = entry;
-      else if (before === null) this.first = entry.next;
-      else before.next = entry.next;
+      else this.remove(entry, before);
     }
     nextTimer(this.first === null ? 0 : this.first.due);
   },
@@ -72,7 +80,8 @@ const timers = {
   service() {
     const entry = this.first;
     if (entry !== null && entry.due <= clockNow()) {
-      this.first = entry.next;
+      this.remove(entry, null);
+      entry.next = null;
       this.running = entry;
       try {
         apply(entry.callback, undefined, entry.args);

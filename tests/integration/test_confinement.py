@@ -18,7 +18,7 @@ import pytest
 
 from dcp_worker.evaluator_host.confinement import ConfinementError, ConfinementPlan, Limits, check, plan
 from dcp_worker.evaluator_host.confinement.plan import LayerStatus
-from dcp_worker.evaluator_host.evaluator import ENVIRONMENT, EvaluatorProgram, find_deno
+from dcp_worker.evaluator_host.program import ENVIRONMENT, EvaluatorProgram, find_deno, spawn
 from dcp_worker.tests.evaluators import skip_unless_confined
 
 # Each probe returns something when it reached what it was after, and throws when denied. libc() is FFI.
@@ -193,7 +193,7 @@ def test_an_evaluator_dies_with_the_process_that_started_it() -> None:
         [
             sys.executable,
             "-c",
-            "from dcp_worker.evaluator_host.evaluator import *; import time\n"
+            "from dcp_worker.evaluator_host.program import *; import time\n"
             "p = spawn(EvaluatorProgram(), -1, -1, -1); p.stdout.readline()\n"
             "print(p.pid, flush=True); time.sleep(60)",
         ],
@@ -228,8 +228,6 @@ def test_a_missing_layer_is_named_and_can_be_waived(monkeypatch: pytest.MonkeyPa
 def test_a_layer_that_fails_after_the_fork_is_named_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """The reason travels out of the child; no half confined process is left."""
     skip_unless_confined()
-    from dcp_worker.evaluator_host.evaluator import spawn
-
     program = EvaluatorProgram(limits=Limits())
     assert program.plan.landlock is not None
     monkeypatch.setattr(type(program.plan.landlock), "apply", _refuse)
