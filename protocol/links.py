@@ -7,7 +7,7 @@ import os
 import stat
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
@@ -72,6 +72,8 @@ class Link:
     on_link: Callable[[LinkEvent], None] | None = None
     monitor: "zmq.Socket[bytes] | None" = None
     curve: DialIn | None = None
+    on_gone: Callable[[bytes], None] | None = None
+    descriptors: dict[int, bytes] = field(default_factory=dict)  # of a bound socket's connections -> peer
     broken: int = 0  # how often in a row the connection broke or was refused
     suppressed: int = 0  # bad messages since the last line in the log about one
     complained_at: float = 0.0
@@ -105,6 +107,8 @@ class Link:
         if self.authenticator is not None:
             user = str(first.get("User-Id"))
         peer = self.peer or self.prefix + first.bytes
+        if self.on_gone is not None:
+            self.descriptors[int(first.get(zmq.SRCFD))] = peer
         frames: list[bytes] = []
         while self.socket.getsockopt(zmq.RCVMORE):
             frame = self.socket.recv(zmq.DONTWAIT)
@@ -127,6 +131,19 @@ class Link:
             else:
                 events.append(LinkEvent.REFUSED)
         return events
+
+    def gone_peers(self) -> list[bytes]:
+        """Give the peers of a bound socket whose connection has ended since the last call.
+
+        To be called before `receive`: the system may use a descriptor again for the next connection.
+        """
+        gone: list[bytes] = []
+        while self.monitor is not None and int(self.monitor.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+            event = parse_monitor_message(self.monitor.recv_multipart(zmq.DONTWAIT))
+            peer = self.descriptors.pop(event["value"], None)
+            if peer is not None:
+                gone.append(peer)
+        return gone
 
     def complain(self, incoming: Incoming, why: str) -> None:
         """Log that a bad message was dropped, at most one line in 10 s."""
@@ -191,7 +208,11 @@ def _router(context: "zmq.Context[zmq.Socket[bytes]]", endpoint: str) -> "zmq.So
 
 
 def listen(
-    context: "zmq.Context[zmq.Socket[bytes]]", endpoint: str, curve: Authenticator | None, index: int
+    context: "zmq.Context[zmq.Socket[bytes]]",
+    endpoint: str,
+    curve: Authenticator | None,
+    index: int,
+    on_gone: Callable[[bytes], None] | None,
 ) -> Link:
     """Bind a socket. ``ipc`` needs no keys (its folder is private), ``tcp`` always does."""
     check_endpoint(endpoint, curve is not None)
@@ -204,15 +225,19 @@ def listen(
         socket.setsockopt(zmq.CURVE_PUBLICKEY, public)
         socket.setsockopt(zmq.CURVE_SECRETKEY, secret)
         socket.setsockopt(zmq.ZAP_DOMAIN, b"%d" % index)
+    monitor = None if on_gone is None else socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
     try:
         socket.bind(endpoint)
     except zmq.ZMQError as error:
+        if monitor is not None:
+            socket.disable_monitor()
+            monitor.close(0)
         socket.close(0)
         raise SwitchboardError(
             f"cannot listen on {endpoint}: {error.strerror or error}; is another program using it?"
         ) from None
     actual = socket.getsockopt_string(zmq.LAST_ENDPOINT)
-    return Link(socket, actual, prefix=bytes([index]), authenticator=curve)
+    return Link(socket, actual, prefix=bytes([index]), authenticator=curve, monitor=monitor, on_gone=on_gone)
 
 
 def dial(

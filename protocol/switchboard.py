@@ -11,7 +11,6 @@ process has dialled is known by the name given to `Switchboard.connect`.
 """
 
 import os
-import random
 import threading
 import time
 from collections import deque
@@ -23,16 +22,15 @@ from typing import Any, NamedTuple
 import zmq
 from loguru import logger
 
-from .asks import Agenda, Asks
+from .asks import Asks
 from .curve import Authenticator, DialIn
 from .delivery import Address, Delivery, Put
 from .framing import FramingError, Header, Kind, decode, decode_header, encode, encode_header
-from .links import Incoming, Link, LinkEvent, SwitchboardError, Zap, dial, listen
+from .link_table import LinkTable
+from .links import Incoming, Link, LinkEvent, SwitchboardError
 
 __all__ = ["Address", "Delivery", "LinkEvent", "Switchboard", "SwitchboardError"]
 
-_REDIAL_S = 0.2
-_REDIAL_MAX_S = 5.0
 _FAIR_SHARE = 256  # messages taken from one socket before the others have their turn
 
 
@@ -72,13 +70,8 @@ class Switchboard:
         self._awake = False
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._asks = Asks()
-        self._agenda = Agenda()  # the owner's
-        self._links: list[Link] = []
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._zap = Zap(self._context)
-        self._poller = zmq.Poller()
-        self._poller.register(self._wake, zmq.POLLIN)
-        self._poller.register(self._zap.socket, zmq.POLLIN)
+        self._links = LinkTable(self._wake, self._receive)
+        self._closed = False
         self._thread: threading.Thread | None = None
         self._stopping = False
         self._linger_ms = 0
@@ -93,7 +86,7 @@ class Switchboard:
     def stop(self, linger_s: float = 1.0) -> None:
         """Send what is queued, waiting for peers at most ``linger_s``, and close. Asks still open fail."""
 
-        if self._context.closed:
+        if self._closed:
             return
         self._linger_ms = int(linger_s * 1000)
         if self._thread is None:
@@ -102,11 +95,17 @@ class Switchboard:
             self._post(lambda: setattr(self, "_stopping", True))
             self._thread.join()
 
-    def bind(self, endpoint: str, curve: Authenticator | None = None) -> str:
-        """Accept peers at an endpoint; gives the actual one (``tcp://127.0.0.1:*`` takes any free port)."""
-        return self._on_owner(
-            lambda: self._add(listen(self._context, endpoint, curve, self._zap.number(curve)))
-        )
+    def bind(
+        self,
+        endpoint: str,
+        curve: Authenticator | None = None,
+        on_gone: Callable[[bytes], None] | None = None,
+    ) -> str:
+        """Accept peers at an endpoint; gives the actual one (``tcp://127.0.0.1:*`` takes any free port).
+
+        ``on_gone`` is told, on the owning thread, of each peer whose connection has ended.
+        """
+        return self._on_owner(lambda: self._links.listen(endpoint, curve, on_gone))
 
     def connect(
         self,
@@ -116,7 +115,7 @@ class Switchboard:
         on_link: Callable[[LinkEvent], None] | None = None,
     ) -> None:
         """Dial the process at an endpoint and call it ``peer``. Reconnects by itself; ``on_link`` is told."""
-        self._on_owner(lambda: self._add(dial(self._context, peer, endpoint, curve, on_link)))
+        self._on_owner(lambda: self._links.dial(peer, endpoint, curve, on_link))
 
     def register(self, actor: str, put: Put, *, remote: bool = True) -> None:
         """Give an actor its address. ``put`` is called from any thread and must not block.
@@ -150,7 +149,7 @@ class Switchboard:
         number, future = self._asks.open(b"" if here else to.peer)
         due = time.monotonic() + timeout
         expire, wanted = partial(self._asks.expire, number), partial(self._asks.is_open, number)
-        self._post(lambda: self._agenda.at(due, expire, wanted))
+        self._post(lambda: self._links.agenda.at(due, expire, wanted))
         if here:
             delivery = Delivery(Address(b"", sender), "local", message, bodies, number, self)
             if not self._deliver(to.actor, delivery):
@@ -183,7 +182,7 @@ class Switchboard:
             not self._awake
         ):  # a needless wake is cheap, a lost one is not: the owner clears this before it drains
             self._awake = True
-            if not self._context.closed:
+            if not self._closed:
                 os.eventfd_write(self._wake, 1)
 
     def _on_owner(self, action: Callable[[], str]) -> str:
@@ -214,35 +213,15 @@ class Switchboard:
 
     # -- the owner of the sockets ---------------------------------------------------------------------------
 
-    def _add(self, link: Link) -> str:
-        self._links.append(link)
-        self._poller.register(link.socket, zmq.POLLIN)
-        if link.monitor is not None:
-            self._poller.register(link.monitor, zmq.POLLIN)
-        return link.endpoint
-
-    def _remove(self, link: Link) -> None:
-        self._links.remove(link)
-        self._poller.unregister(link.socket)
-        if link.monitor is not None:
-            self._poller.unregister(link.monitor)
-        link.close(0)
-
     def _run(self) -> None:
         try:
             while not self._stopping:
-                ready = {item for item, _ in self._poller.poll(self._agenda.work_off())}
+                ready = self._links.wait()
                 if self._wake in ready:
                     os.eventfd_read(self._wake)
                 self._awake = False
                 self._drain()
-                if self._zap.socket in ready:
-                    self._zap.answer()
-                for link in list(self._links):
-                    if link.socket in ready:
-                        self._receive(link)
-                    if link.monitor in ready:
-                        self._follow(link)
+                self._links.serve(ready)
         except Exception as error:
             logger.exception("the switchboard failed")
             if self.on_failure is not None:
@@ -250,29 +229,6 @@ class Switchboard:
         finally:
             self._drain()
             self._close()
-
-    def _follow(self, link: Link) -> None:
-        """Tell what happened to a connection that this process has dialled, and dial anew when it broke.
-
-        ZeroMQ's own reconnect gives up after some errors (a refused key is one) and sends what it had
-        queued for the old connection to the new one; a fresh socket does neither.
-        """
-        for event in link.link_events():
-            if link.on_link is not None:
-                link.on_link(event)
-            if event is LinkEvent.UP:
-                link.broken = 0
-                continue
-            self._remove(link)
-            link.broken += 1
-            wait = min(_REDIAL_MAX_S, _REDIAL_S * 2 ** min(link.broken - 1, 10)) * random.uniform(0.5, 1.0)
-            self._agenda.at(time.monotonic() + wait, partial(self._redial, link))
-            return
-
-    def _redial(self, link: Link) -> None:
-        fresh = dial(self._context, link.peer, link.endpoint, link.curve, link.on_link)
-        fresh.broken = link.broken
-        self._add(fresh)
 
     def _drain(self) -> None:
         while self._outbox:
@@ -284,7 +240,7 @@ class Switchboard:
 
     def _send(self, item: _Outgoing) -> None:
         header = item.header
-        link = next((link for link in self._links if link.owns(item.to.peer)), None)
+        link = self._links.find(item.to.peer)
         why: str
         if link is None:
             why = "no such peer"
@@ -296,7 +252,11 @@ class Switchboard:
                 logger.error("a message of this program is wrong: {}", error)
                 why = str(error)
             except zmq.ZMQError as error:
-                why = "the peer is gone" if error.errno == zmq.EHOSTUNREACH else "the peer does not read"
+                why = "the peer is gone"
+                if error.errno != zmq.EHOSTUNREACH:
+                    why = "the peer does not read"
+                    if link.peer:  # what is dropped must be noticed: start over
+                        self._links.lost(link)
             else:
                 return
         if header.kind is Kind.ASK:
@@ -339,10 +299,8 @@ class Switchboard:
 
     def _close(self) -> None:
         self._asks.fail_all()
-        for link in self._links:
-            link.close(self._linger_ms)
-        self._zap.socket.close(0)
-        self._context.term()
+        self._closed = True
+        self._links.close(self._linger_ms)
 
     def __del__(self) -> None:
         # not in _close: a tell from another thread may still be on its way to the descriptor

@@ -32,11 +32,14 @@ class Stage:
         self.key = CurveKey.load_or_create(folder / "supervisor.key")
         self.peer_key = CurveKey.load_or_create(folder / "peer.key")
         self.processes = []
+        self.gone = SimpleQueue()
         if transport == "ipc":
-            self.endpoint = self.board.bind(f"ipc://{folder}/sockets/supervisor")
+            self.endpoint = self.board.bind(f"ipc://{folder}/sockets/supervisor", None, self.gone.put)
             self.user, self.arguments = "local", []
         else:
-            self.endpoint = self.board.bind("tcp://127.0.0.1:*", Authenticator(self.key, self.hosts))
+            self.endpoint = self.board.bind(
+                "tcp://127.0.0.1:*", Authenticator(self.key, self.hosts), self.gone.put
+            )
             self.user = self.peer_key.public
             self.arguments = [str(folder / "peer.key"), self.key.public]
 
@@ -125,6 +128,26 @@ def test_a_dead_peer_is_noticed_and_a_new_one_is_welcome(stage):
 
     stage.peer()
     assert stage.inbox.get(timeout=20).sender.peer != peer.peer
+
+
+def test_the_end_of_a_peer_is_told_at_once(stage):
+    """After everything it has sent, and only for the peer that ended."""
+    stage.hosts.authorise(stage.peer_key.public)
+    first, second = stage.peer(), stage.peer()
+    peers = [stage.inbox.get(timeout=20).sender for _ in range(2)]
+
+    first.kill()
+    gone = stage.gone.get(timeout=20)
+    survivor = next(peer for peer in peers if peer.peer != gone)
+    assert stage.board.ask(survivor, Heartbeat("s", 2)).result(20).message.sequence == 2
+
+    third = stage.peer()
+    newcomer = stage.inbox.get(timeout=20).sender
+    second.kill()
+    assert stage.gone.get(timeout=20) == survivor.peer
+    assert stage.board.ask(newcomer, Heartbeat("s", 3)).result(20).message.sequence == 3
+    third.kill()
+    assert stage.gone.get(timeout=20) == newcomer.peer
 
 
 def test_a_peer_finds_a_supervisor_that_was_restarted(stage):
