@@ -1,6 +1,5 @@
 """``compute_for``: make a job out of inputs and a work function."""
 
-import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
@@ -13,12 +12,12 @@ from .errors import ClientError
 from .identity import Identity, load_identity
 from .inputs import NoInputs, RangeObject, inputs_of
 from .job import Job, OnErrors, renamed
+from .settings import keystore_paths, scheduler_url
 from .spec import (
     KVIN_V9,
     ComputeGroup,
     Groups,
     JobSpec,
-    MarketValue,
     Offer,
     SpecError,
     checked_offer,
@@ -26,11 +25,11 @@ from .spec import (
 )
 from .work import JsFile, work_source
 
-DEFAULT_SCHEDULER = "http://127.0.0.1:9080/"
-
 if f"{(__package__ or '').partition('.')[0]}.cli.logs" not in sys.modules:
     # A library is quiet in somebody else's program: loguru.logger.enable("dcp_worker") lets it speak.
     logger.disable((__package__ or "").partition(".")[0])
+
+
 Work = str | JsFile | Path
 
 
@@ -177,29 +176,14 @@ def attach(
     )
 
 
-def scheduler_url(given: str | None = None) -> str:
-    """The scheduler to talk to: what was given, else $DCP_SCHEDULER_LOCATION, else what the config files
-    say."""
-    url = given or os.environ.get("DCP_SCHEDULER_LOCATION")
-    if not url:
-        from ..config.layers import load  # takes its time, so only when it is needed
-
-        url = load().settings.scheduler.location
-    if not url.startswith(("http://", "https://")):
-        raise ClientError(
-            f"The scheduler's address {url!r} is no http or https URL, such as {DEFAULT_SCHEDULER}"
-        )
-    return url
-
-
 def _identity(owner: str | Path | None, payer: str | Path | None, passphrase: str) -> Callable[[], Identity]:
-    """How to load the keystores, when the time comes: unlocking takes a moment, and the network thread
-    has it."""
+    """How to load the keystores, when the time comes: unlocking takes a moment, and a thread has it."""
+    usual_owner, usual_payer = keystore_paths()
     return lambda: load_identity(
-        Path(owner).expanduser() if owner else None,
-        Path(payer).expanduser() if payer else None,
+        Path(owner).expanduser() if owner else usual_owner,
+        Path(payer).expanduser() if payer else usual_payer,
         passphrase=passphrase,
     )
 
 
-__all__ = ["MarketValue", "attach", "compute_for", "scheduler_url"]
+__all__ = ["attach", "compute_for"]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from .errors import ClientError
 
 if TYPE_CHECKING:
+    from ..protocol.dcp.signature import PrivateKey
     from ..protocol.dcp.signer import Signer
 
 
@@ -53,21 +54,17 @@ def load_identity(
 
 
 def _unlock(path: Path, label: str, passphrase: str, *, create: bool) -> "PrivateKey":
-    from ..protocol.dcp.keystore import Keystore, load_keystore
+    from ..protocol.dcp.keystore import Keystore, KeystoreError, load_keystore
 
     if create and not path.exists():
         try:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             Keystore.create(label, passphrase).save(path)
-        except FileExistsError:
-            pass  # another program was faster; its keystore is as good as ours
+        except KeystoreError as error:
+            if not path.exists():  # or else another program was faster, and its keystore is as good as ours
+                raise IdentityError(f"{error}. Name another folder with $DCP_RESOURCE_DIR.") from None
         except OSError as error:
             raise IdentityError(
-                f"The keystore {path} cannot be created: {error.strerror}. Name a folder with "
-                f"DCP_RESOURCE_DIR."
+                f"The keystore {path} cannot be created: {error.strerror}. "
+                "Name another folder with $DCP_RESOURCE_DIR."
             ) from None
     return load_keystore(path).unlock(passphrase)
-
-
-if TYPE_CHECKING:
-    from ..protocol.dcp.signature import PrivateKey
