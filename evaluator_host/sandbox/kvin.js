@@ -422,13 +422,23 @@ const KVIN = (() => {
         if (length === 0) throw refuse("a repetition with nothing before it");
         for (let j = 0; j < times; j++) {
           if (++repeats > MAX_REPEATS) throw refuse("too many repetitions");
-          array[length++] = read(last, depth + 1);
+          array[length++] = typeof last === "object" && hasOwn(last, "raw") ? copyJson(last.raw) : read(last, depth + 1);
         }
       } else {
         last = item;
         array[length++] = typeof item === "number" ? item : read(item, depth + 1);
       }
     }
+  }
+
+  /** Every repetition is an object of its own. */
+  function copyJson(value) {
+    if (typeof value !== "object" || value === null) return value;
+    if (++repeats > MAX_REPEATS) throw refuse("too many repetitions");
+    const copy = isArray(value) ? [] : {};
+    const names = keys(value);
+    for (let i = 0; i < names.length; i++) define(copy, names[i], copyJson(value[names[i]]), true);
+    return copy;
   }
 
   function readIslands(islands, array, depth) {
