@@ -5,15 +5,14 @@ import os
 import signal
 import stat
 import sys
-from importlib.metadata import version as version_of
 from pathlib import Path
 
 import click
 
 from ..errors import DcpError
 from ..evaluator_host.confinement import LAYERS, Limits, check
-
-EXIT_ERROR = 1
+from . import errors
+from .options import version_option
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -53,8 +52,8 @@ EXIT_ERROR = 1
     "--check", "only_check", is_flag=True, help="Say which layers this box can give, start nothing."
 )
 @click.option("-J", "--json", "as_json", is_flag=True, help="With --check: answer in JSON.")
-@click.version_option(version_of("dcp-worker"), prog_name="dcp-evaluator-start")
-def main(
+@version_option
+def command(
     files: tuple[Path, ...],
     stdio: bool,
     port: int | None,
@@ -64,11 +63,11 @@ def main(
     allow_weaker: tuple[str, ...],
     only_check: bool,
     as_json: bool,
-) -> None:
+) -> int:
     """Start a JavaScript evaluator under full confinement.
 
-    An evaluator runs other people's code: V8 without any permission, in namespaces of its own, under Landlock,
-    seccomp and resource limits. It speaks a line protocol on its standard input and output; FILES are the
+    An evaluator runs other people's code: V8 without any permission, in namespaces of its own, under
+    Landlock, seccomp and resource limits. It speaks a line protocol on its standard input and output; FILES are the
     JavaScript files that make its environment, in load order (ours when none are given). One connection is
     one process, and hanging up kills it.
 
@@ -78,19 +77,16 @@ def main(
       dcp-evaluator-start                   one evaluator on stdin and stdout
       dcp-evaluator-start -p 9000           an evaluator for each connection to port 9000
     """
-    try:
-        if only_check:
-            sys.exit(_check(as_json))
-        if stdio and port is not None:
-            raise click.UsageError("--stdio and --port exclude each other")
-        limits = Limits(memory_mb=memory)
-        if port is None:
-            _become_evaluator(files, limits, frozenset(allow_weaker))
-        else:
-            _listen(files, limits, frozenset(allow_weaker), listen, port, max_evaluators)
-    except DcpError as error:
-        click.echo(f"dcp-evaluator-start: {error}", err=True)
-        sys.exit(EXIT_ERROR)
+    if only_check:
+        return _check(as_json)
+    if stdio and port is not None:
+        raise click.UsageError("--stdio and --port exclude each other")
+    limits = Limits(memory_mb=memory)
+    if port is None:
+        _become_evaluator(files, limits, frozenset(allow_weaker))
+    else:
+        _listen(files, limits, frozenset(allow_weaker), listen, port, max_evaluators)
+    return 0
 
 
 def _check(as_json: bool) -> int:
@@ -102,7 +98,7 @@ def _check(as_json: bool) -> int:
     else:
         for status in statuses:
             click.echo(f"{status.name:<11} {'yes' if status.available else 'MISSING':<8} {status.detail}")
-    return 0 if all(status.available for status in statuses) else EXIT_ERROR
+    return 0 if all(status.available for status in statuses) else errors.FAILED
 
 
 def _become_evaluator(files: tuple[Path, ...], limits: Limits, allow_weaker: frozenset[str]) -> None:
@@ -133,6 +129,10 @@ def _listen(
     click.echo(f"listening on dcpsaw://{address}:{listener.port}/")
     sys.stdout.flush()
     listener.serve()
+
+
+def main() -> None:
+    errors.run(command, "dcp-evaluator-start")
 
 
 if __name__ == "__main__":
