@@ -104,3 +104,10 @@ class SetPaused:
     """run_worker -> supervisor: stop or go on dealing and fetching."""
 
     paused: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PeerGone:
+    """switchboard -> supervisor: the connection of a peer has ended; nothing more will come from it."""
+
+    peer: bytes

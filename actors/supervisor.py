@@ -50,6 +50,7 @@ from .local_messages import (
     LoadedJob,
     NoAnswer,
     OutboxBlocked,
+    PeerGone,
     SetPaused,
     StopWork,
     WorkFetched,
@@ -173,6 +174,15 @@ class Supervisor(Actor):
             logger.bind(host=message.host).info("host {} leaves: {}", message.host, message.reason)
             self._planner.on_host_left(time.monotonic(), message.host)
             self._obey()
+
+    @handles(PeerGone, local_only=True)
+    def on_peer_gone(self, message: PeerGone, _delivery: Delivery) -> None:
+        """A connection has ended: the host that was behind it starts over when it comes back."""
+        for host in [host for host, peer in self._peers.items() if peer == message.peer]:
+            if host in self._planner.hosts:
+                logger.bind(host=host).warning("the connection of host {} has ended", host)
+                self._planner.on_host_left(time.monotonic(), host)
+        self._obey()
 
     def _is_from(self, host: str, delivery: Delivery) -> bool:
         """Whether a message comes from the host that it names; any such message is a sign of life."""

@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from loguru import logger
@@ -25,7 +26,7 @@ from ..protocol.curve import Authenticator, AuthorisedHosts, CurveKey
 from ..protocol.dcp.address import parse_address
 from ..protocol.switchboard import Address, Switchboard
 from .local_host import LocalHost
-from .local_messages import StopWork
+from .local_messages import PeerGone, StopWork
 from .outbox import Outbox
 from .planning import Planner
 from .requests import PUBLIC_GROUP, Group, WorkerFacts
@@ -119,7 +120,7 @@ def run_worker(settings: WorkerSettings, *, on_bound: Callable[[str], None] | No
         ResultUploader.start(
             board, "uploader", outbox=outbox, link=link, facts=facts, max_bytes=settings.outbox_max_bytes
         )
-        endpoint = board.bind(f"ipc://{runtime}/supervisor")
+        endpoint = board.bind(f"ipc://{runtime}/supervisor", None, partial(_on_gone, board))
         _bind_for_others(settings, resources, board, on_bound)
         link.start()
         logger.info(
@@ -239,10 +240,15 @@ def _bind_for_others(
         )
     key = CurveKey.load_or_create(settings.host_key_file or resources / "supervisor.key")
     hosts = AuthorisedHosts(settings.authorised_hosts or resources / "hosts")
-    bound = board.bind(settings.evaluator_hosts, Authenticator(key, hosts))
+    bound = board.bind(settings.evaluator_hosts, Authenticator(key, hosts), partial(_on_gone, board))
     logger.info("hosts of other boxes attach at {} with --supervisor-key {}", bound, key.public)
     if on_bound is not None:
         on_bound(bound)
+
+
+def _on_gone(board: Switchboard, peer: bytes) -> None:
+    """A host that is killed is known to be gone at once, not only by its silence."""
+    board.tell(_SUPERVISOR, PeerGone(peer))
 
 
 def _runtime_dir() -> Path:
