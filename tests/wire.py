@@ -50,6 +50,7 @@ async def serving(
     try:
         yield WireServer(server, runner.addresses[0][1])
     finally:
+        await server.close()
         await runner.cleanup()
 
 

@@ -14,7 +14,7 @@ MAX_MESSAGE = 64 * 1024 * 1024
 """Characters of the longest message that is accepted, unless told otherwise."""
 
 _INLINE = 512 * 1024  # characters; verifying more than this would hold up everybody else on the loop
-_LAST_WORDS_S = 0.5  # the peer may still want to acknowledge our last message
+_LAST_WORDS_S = 0.1  # the peer may still want to acknowledge our last message
 
 
 class Channel:

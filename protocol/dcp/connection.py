@@ -74,6 +74,11 @@ class Connection:
         on_deck = self._line.on_deck
         return on_deck.token if on_deck is not None and on_deck.sent else None
 
+    @property
+    def delivered(self) -> int:
+        """How many of our messages the peer has acknowledged."""
+        return self._line.delivered
+
     def prepare(self, operation: str, data: Any, now: float, *, allow: Any = ()) -> OutgoingRequest:
         """Print a request; ``dataclasses.replace(auth=…)`` adds signatures over its ``payload_text``."""
         time = now + self.clock_offset
@@ -112,9 +117,9 @@ class Connection:
         self._keep(lambda message: isinstance(message, OutgoingResponse))
         return self._put(request, now)
 
-    def abort(self, code: str, reason: str) -> list[Instruction]:
+    def abort(self, code: str, reason: str, *, graceful: bool = False) -> list[Instruction]:
         """End now, without a word to the peer."""
-        return self._end(code, reason)
+        return self._end(code, reason, graceful=graceful)
 
     def adopt(self, envelope: Opened) -> None:
         """Take on a session that we know nothing of, only to close it.

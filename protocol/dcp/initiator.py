@@ -24,7 +24,6 @@ OnRequest = Callable[[str, Any], Awaitable[Any]]
 """Answers a request of the server, given its operation and data; the value is sent back."""
 
 _LONGEST_WAIT_S = 30.0
-_LASTING_S = 10.0  # after a socket that lived this long, reconnecting starts without a wait
 _LARGE = 64 * 1024  # characters of a frame
 _DRAIN_TIMEOUT_S = 120.0
 
@@ -71,7 +70,7 @@ class Connection:
         self._connecting = asyncio.Lock()
         self._resuming: asyncio.Task[None] | None = None
         self._attempts = 0
-        self._opened_at = 0.0  # loop time
+        self._delivered = 0  # messages of the session when its socket was opened
 
     @property
     def dcpsid(self) -> str | None:
@@ -155,7 +154,10 @@ class Connection:
 
     async def _open_socket(self, session: Session) -> None:
         failure: Exception | None = None
+        import aiohttp
+
         for transport in self._transports:
+            http = aiohttp.ClientSession()
             sio = socketio.AsyncClient(
                 reconnection=False,
                 handle_sigint=False,
@@ -163,14 +165,18 @@ class Connection:
                 serializer=Packet,
                 logger=library_logger(),
                 engineio_logger=library_logger(),
+                http_session=http,
                 websocket_extra_options={"max_msg_size": PACKET_LIMIT},
             )
             try:
                 await self._connect_socket(sio, transport, session)
+                return
             except (socketio.exceptions.ConnectionError, OSError, ValueError) as error:
                 failure = error
-            else:
-                return
+                await http.close()
+            except BaseException:
+                await http.close()
+                raise
         raise ConnectionFailed(
             f"{self.url} cannot be reached: {failure}; is it running, and is the address right?"
         )
@@ -184,6 +190,12 @@ class Connection:
             if len(frame) > _LARGE:
                 # In long polling the library would put all that waits in one request, more than servers take.
                 await asyncio.wait_for(sio.eio.queue.join(), _DRAIN_TIMEOUT_S)
+
+        async def close() -> None:
+            try:
+                await sio.disconnect()
+            finally:
+                await sio.eio.http.close()
 
         async def received(frame: object = None, *_rest: Any) -> None:
             await ready.wait()
@@ -209,8 +221,8 @@ class Connection:
         await sio.connect(
             self._origin, transports=[transport], socketio_path=self._path, headers=_HEADERS, wait_timeout=20
         )
-        channel = Channel(self._signer, send, sio.disconnect, max_message=self._max_message)
-        self._opened_at = asyncio.get_running_loop().time()
+        channel = Channel(self._signer, send, close, max_message=self._max_message)
+        self._delivered = session.machine.delivered
         session.attach(channel)
         ready.set()
 
@@ -223,8 +235,8 @@ class Connection:
     async def _resume(self, session: Session) -> None:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._resume_timeout
-        if loop.time() - self._opened_at > _LASTING_S:
-            self._attempts = 0
+        if session.machine.delivered > self._delivered:
+            self._attempts = 0  # the lost socket was a good one: try at once
         while not session.closed.is_set() and session.channel is None:
             wait = min(_LONGEST_WAIT_S, 0.5 * (2**self._attempts - 1)) * random.uniform(0.5, 1)
             if loop.time() + wait > deadline:

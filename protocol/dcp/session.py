@@ -141,7 +141,8 @@ class Session:
         ``allow``: addresses, or entries ``{resource, guardian, accessor}``, that the peer may use for us;
         ``authorise``: who signs for them. Addresses in ``authorise`` need not be repeated in ``allow``.
         """
-        resources = [*allow, *(signer.address for signer in authorise if signer.address not in allow)]
+        named = {entry.get("resource") if isinstance(entry, dict) else entry for entry in allow}
+        resources = [*allow, *(signer.address for signer in authorise if signer.address not in named)]
         prepared = self.machine.prepare(
             operation, data, time.time(), allow=[self._entry(one) for one in resources]
         )
@@ -167,12 +168,12 @@ class Session:
         """Say goodbye, wait a few seconds for the peer's, and be closed in any case."""
         self._apply(self.machine.close(reason, time.time()))
         if self.channel is None:
-            self.abort("EPIPE", "closed while there was no transport")
+            self.abort("EPIPE", "closed while there was no transport", graceful=True)
         await self.closed.wait()
 
-    def abort(self, code: str, reason: str) -> None:
-        """End the session now."""
-        self._apply(self.machine.abort(code, reason))
+    def abort(self, code: str, reason: str, *, graceful: bool = False) -> None:
+        """End the session now; what is not graceful is logged as a warning."""
+        self._apply(self.machine.abort(code, reason, graceful=graceful))
 
     def _entry(self, allowed: Any) -> Any:
         if isinstance(allowed, str):

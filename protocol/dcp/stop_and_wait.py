@@ -32,6 +32,7 @@ class StopAndWait:
     def __init__(self, role: str, new_id: Callable[[], str]) -> None:
         self.queue: deque[Outgoing] = deque()
         self.online = False
+        self.delivered = 0  # messages that were acknowledged
         self._letter = role[0]
         self._new_id = new_id
         self._count = 0
@@ -99,6 +100,7 @@ class StopAndWait:
             if session is not None and session != dcpsid:
                 raise Violation("an acknowledgement belongs to another session", code="EDCPSID")
             self.on_deck, self._last_token, self._nonce = None, str(token), str(nonce)
+            self.delivered += 1
         elif token != self._last_token:
             raise Violation("an acknowledgement names a message that is not waiting for one")
 

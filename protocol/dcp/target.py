@@ -6,6 +6,7 @@ both speak socket.io over WebSocket or long polling. A session survives the loss
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,7 @@ from .signer import Signer
 __all__ = ["ConnectionServer", "Handler", "OperationError", "Peer", "Request", "verify_allow"]
 
 _HANDSHAKE_S = 30.0  # a socket that has no session by then is dropped
+_FLUSH_S = 2.0  # how long our last words to a peer may take
 
 
 class Peer:
@@ -115,8 +117,10 @@ class ConnectionServer:
         self._max_connections = max_connections
         self._max_in_flight = max_in_flight
         self._linger_s = linger_s
+        self._closing = False
         self._services: dict[str, _Service] = {}
         self._lines: dict[str, _Line] = {}
+        self._websockets: dict[str, asyncio.Transport] = {}  # of those that began with long polling
         self._sessions: dict[str, Session] = {}
         self._service_of: dict[Session, _Service] = {}
         self._lingering: dict[Session, asyncio.TimerHandle] = {}  # oldest first
@@ -154,15 +158,22 @@ class ConnectionServer:
         """How many sockets are open now."""
         return len(self._lines)
 
-    async def close(self) -> None:
-        """Say goodbye to all peers and drop all sockets."""
-        sessions = list(self._sessions.values())
-        await asyncio.gather(*(session.close("ESHUTDOWN") for session in sessions), return_exceptions=True)
+    async def close(self, timeout: float = 2.0) -> None:
+        """Say goodbye to all peers, for at most so many seconds, and drop all sockets; then take no more.
+
+        Call it before the application's clean-up, which leaves sockets open but deaf.
+        """
+        self._closing = True
+        goodbyes = [asyncio.create_task(session.close("ESHUTDOWN")) for session in self._sessions.values()]
+        if goodbyes:
+            await asyncio.wait(goodbyes, timeout=timeout)
+        for session in list(self._sessions.values()):
+            session.abort("ESHUTDOWN", "the peer said no goodbye in time", graceful=True)
         for line in list(self._lines.values()):
             line.channel.finish()
 
     async def _shutdown(self, _app: web.Application) -> None:
-        await self.close()
+        await self.close(timeout=0)
         await self._sio.shutdown()
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
@@ -170,8 +181,17 @@ class ConnectionServer:
         if "sid" not in request.query and sockets >= self._max_connections and request.method == "GET":
             logger.warning("a connection from {} was refused: {} are open", request.remote, sockets)
             return web.Response(status=503, text="too many connections")
+        if self._closing and "sid" not in request.query:
+            return web.Response(status=503, text="shutting down")
         whole = _WholeBody(request) if request.method == "POST" else request
-        response: web.StreamResponse = await self._sio.handle_request(whole)
+        upgraded, socket = request.query.get("sid"), _websocket_of(request)
+        if upgraded and socket is not None:
+            self._websockets[upgraded] = socket
+        try:
+            response: web.StreamResponse = await self._sio.handle_request(whole)
+        finally:
+            if upgraded and socket is not None:
+                self._websockets.pop(upgraded, None)
         return response
 
     # -- sockets -----------------------------------------------------------------------------------
@@ -188,7 +208,14 @@ class ConnectionServer:
             await self._sio.eio.send(eio_sid, "2" + SocketJson.dumps(["message", frame]))
 
         async def close() -> None:
-            await self._sio.disconnect(sid)
+            with suppress(TimeoutError):  # a peer that does not read
+                async with asyncio.timeout(_FLUSH_S):
+                    await self._sio.disconnect(sid)
+                    await self._sio.eio.disconnect(eio_sid)
+            socket = self._websockets.get(eio_sid) or _websocket_of(request)
+            if socket is not None:
+                socket.close()
+                asyncio.get_running_loop().call_later(_FLUSH_S, socket.abort)
 
         channel = Channel(self.signer, send, close, max_message=self._max_message)
         line = _Line(service, channel, request.remote or "?")
@@ -295,6 +322,11 @@ class ConnectionServer:
         self._stop_lingering(session)
         self._sessions.pop(session.dcpsid or "", None)
         self._service_of.pop(session, None)
+
+
+def _websocket_of(request: web.Request) -> asyncio.Transport | None:
+    is_websocket = request.headers.get("Upgrade", "").lower() == "websocket"
+    return request.transport if is_websocket else None
 
 
 async def _serve_nothing(_request: Request) -> Any:
