@@ -344,3 +344,29 @@ def test_over_tcp_a_host_waits_to_be_authorised(tmp_path):
         assert supervisor.outcome()[1] == b"[2]"
     finally:
         supervisor.end()
+
+
+def test_a_flood_of_console_output_ends_its_sandbox_alone(supervisor, host):
+    """Some of it is passed on, the rest dropped, and what never stops is ended; the host stays small."""
+    supervisor.open("(x) => { for (let n = 0; ; n++) console.log(n); }", sandbox="loud", job="loud")
+    supervisor.run(1, 1, 1, b"[1]", sandbox="loud", job="loud")
+
+    closed = supervisor.wait_for(SandboxClosed, timeout=60).message
+
+    assert (closed.outcome, closed.culprit) == (Outcome.FLOODED, 1)
+    assert sum(isinstance(message, JobEvent) for message in supervisor.seen) < 50_000
+    assert psutil.Process(host.pid).memory_info().rss < 600 << 20
+    supervisor.open("(x) => x + 1")
+    supervisor.run(2, 1, 1, b"[1]")
+    assert supervisor.outcome()[1] == b"[2]"
+
+
+def test_large_values_pass_through(supervisor, host):
+    """Megabytes in and out, byte for byte."""
+    assert host.poll() is None
+    supervisor.open("(x) => x + x")
+    text = os.urandom(2_000_000).hex().encode()
+
+    supervisor.run(1, 1, 1, b'["%b"]' % text)
+
+    assert supervisor.outcome()[1] == b'["%b%b"]' % (text, text)
