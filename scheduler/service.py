@@ -129,6 +129,8 @@ class Scheduler:
             self._leases.cancel()
             with suppress(asyncio.CancelledError):
                 await self._leases
+        if self._connections is not None:
+            await self._connections.close()
         if self._runner is not None:
             await self._runner.cleanup()
         self._leases = self._runner = None

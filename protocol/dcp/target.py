@@ -252,7 +252,7 @@ class ConnectionServer:
         line.channel.finish()
         if line.session is not None:
             line.session.detach(line.channel)
-            self._linger(line.session)
+            self._linger(line)
 
     def _hesitant(self, line: _Line) -> None:
         if line.session is None or line.session.dcpsid is None:
@@ -303,9 +303,11 @@ class ConnectionServer:
         line.session = Session(Role.TARGET, self.signer, _serve_nothing)
         line.session.turn_away(line.channel, envelope)
 
-    def _linger(self, session: Session) -> None:
-        if session.closed.is_set() or session.channel is not None:
+    def _linger(self, line: _Line) -> None:
+        session = line.session
+        if session is None or session.closed.is_set() or session.channel is not None:
             return
+        logger.info("{} at {} lost its socket; the session waits for it", session.peer, line.remote)
         loop = asyncio.get_running_loop()
         timer = loop.call_later(self._linger_s, session.abort, "ETIMEDOUT", "the peer did not come back")
         self._lingering[session] = timer
