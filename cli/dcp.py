@@ -10,6 +10,8 @@ from .options import version_option
 COMMANDS = {
     "up": ("up", "Run scheduler, worker and evaluator host on this box until Ctrl-C."),
     "localexec": ("localexec", "Run a program against a private stack that lives as long as it does."),
+    "job": ("job", "List, show and cancel the jobs that you have deployed."),
+    "bank": ("bank", "Show what is on your account."),
     "host": ("host", "Authorise evaluator hosts of other boxes to attach to a worker."),
     "wallet": ("wallet", "Create keystores and show addresses."),
 }

@@ -67,9 +67,9 @@ def command(
     """Start a JavaScript evaluator under full confinement.
 
     An evaluator runs other people's code: V8 without any permission, in namespaces of its own, under
-    Landlock, seccomp and resource limits. It speaks a line protocol on its standard input and output; FILES are the
-    JavaScript files that make its environment, in load order (ours when none are given). One connection is
-    one process, and hanging up kills it.
+    Landlock, seccomp and resource limits. It speaks a line protocol on its standard input and output;
+    FILES are the JavaScript files that make its environment, in load order (ours when none are given). One
+    connection is one process, and hanging up kills it.
 
     \b
     Examples:
@@ -107,7 +107,7 @@ def _become_evaluator(files: tuple[Path, ...], limits: Limits, allow_weaker: fro
 
     if stat.S_ISREG(os.fstat(1).st_mode):
         raise DcpError(
-            "standard output is a file, and an evaluator may not write files; put a pipe between: | cat > FILE",
+            "standard output is a file, which an evaluator may not write; put a pipe between: | cat > FILE",
             code="ESTDOUT",
         )
     program = EvaluatorProgram(files or None, limits=limits, allow_weaker=allow_weaker)

@@ -220,7 +220,7 @@ class EvaluatorHost(Section):
 
 
 class Client(Section):
-    """Programs that deploy jobs (Compute API, localexec, `dcp job`)."""
+    """Who you are for a scheduler: `dcp job` and `dcp bank`."""
 
     identity_keystore: FilePath | None = setting(
         None,
