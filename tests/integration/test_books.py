@@ -68,7 +68,7 @@ def test_a_job_is_listed_shown_and_cancelled(environment: dict[str, str], tmp_pa
         assert json.loads(cancelled.stdout) == {"job": job, "status": "cancelled"}
         assert balance(environment) == Decimal(1000)
         assert deployer.wait() != 0
-        assert "enough of it" in deployer.output
+        assert f"Job {job} was cancelled" in deployer.output
     finally:
         deployer.stop()
 
