@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -196,8 +196,19 @@ async def _take(core: Core, call: Call, request: RequestTask, most: int) -> list
 def operations(core: Core) -> Operations:
     """The operations of this service by their names on the wire."""
 
+    newest: dict[str, object] = {}
+    """The last request of each worker. An older one that is still held belongs to an earlier life of it, whose
+    connection may seem alive for long; work must not go there."""
+
+    def supersede(call: Call, request: RequestTask) -> tuple[str, object]:
+        name, token = holder(request.coreStats.worker, call.peer.owner), object()
+        newest[name] = token
+        return name, token
+
     async def request_task(call: Call) -> Any:
         request = read(RequestTask, call.data)
+        if request.returnAllSlices is not None:
+            newest.pop(holder(request.coreStats.worker, call.peer.owner), None)
         await _release_all(core, call, request)
         if not request.fetchState & NORMAL or request.targetLoad is None:
             return {"body": {}}
@@ -206,6 +217,14 @@ def operations(core: Core) -> Operations:
 
     async def request_runs(call: Call) -> Any:
         request = read(RequestTask, call.data)
+        name, token = supersede(call, request)
+        try:
+            return await hold(call, request, lambda: newest.get(name) is token)
+        finally:
+            if newest.get(name) is token:
+                del newest[name]
+
+    async def hold(call: Call, request: RequestTask, wanted: Callable[[], bool]) -> Any:
         await _release_all(core, call, request)
         if not request.fetchState & NORMAL or request.targetLoad is None:
             return {"body": {}}
@@ -218,7 +237,7 @@ def operations(core: Core) -> Operations:
             if claimed or left <= 0 or core.stopping.is_set():
                 return task_message(core, request.coreStats.worker, claimed, bulk=True)
             await _first_of(left, ticket, call.peer.closed, core.stopping)
-            if call.peer.closed.is_set():
+            if call.peer.closed.is_set() or not wanted():
                 return {"body": {}}
 
     async def old_request_task(call: Call) -> Any:  # noqa: ARG001
