@@ -11,6 +11,7 @@ Handlers run one at a time, on the actor's own thread. A handler that raises end
 ``Switchboard.on_failure`` the process: an actor in an unknown state must not go on.
 """
 
+import sys
 from collections.abc import Callable
 from concurrent.futures import Future
 from types import TracebackType
@@ -108,6 +109,14 @@ class Actor(pykka.ThreadingActor):
     def on_unknown(self, delivery: Delivery) -> None:
         """Called for messages without a handler."""
         logger.warning("{} has no use for {}; it is dropped", self.name, type(delivery.message).__name__)
+
+    def _actor_loop_setup(self) -> None:
+        """As pykka's, but a failing `on_start` is told to `on_failure` like any other failure."""
+        try:
+            self.on_start()
+        except Exception:
+            self._handle_failure(*sys.exc_info())
+            self.on_failure(*sys.exc_info())
 
     # -- ending ---------------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 import os
 import secrets
 import select
+import shlex
 import signal
 import socket
 import threading
@@ -143,7 +144,7 @@ class _Refusals:
             self._tell(
                 "refused",
                 "the supervisor does not know this host yet; on its box run: "
-                f"dcp host authorise {self._curve.key.public} --name {self._settings.name}",
+                f"dcp host authorise {self._curve.key.public} --name {shlex.quote(self._settings.name)}",
             )
         else:
             self._broken += 1

@@ -92,6 +92,20 @@ def test_a_failing_handler_ends_its_actor_and_is_reported(board):
         board.ask(ECHO, Heartbeat("h", 1)).result(5)
 
 
+class Stillborn(Actor):
+    """Fails before its first message."""
+
+    def on_start(self):
+        raise ValueError("on start")
+
+
+def test_an_actor_that_fails_at_its_start_is_reported(board):
+    """It has no handler yet that could fail, and must not vanish silently either."""
+    Stillborn.start(board, "still")
+
+    assert board.failures.get(timeout=5)[0] == "still"
+
+
 def test_unknown_and_foreign_messages_are_dropped(board):
     """A message without a handler, or one that must not come from outside, changes nothing."""
     actor = Echo.start(board, "echo")
