@@ -1,4 +1,4 @@
-"""Values for tests of KVIN: a hypothesis strategy over all that has a form, with shared and circular parts."""
+"""A hypothesis strategy over all values that KVIN has a form for, with shared and circular parts."""
 
 from array import array
 from datetime import UTC, datetime
@@ -18,9 +18,11 @@ from dcp_worker.protocol.dcp.kvin import (
 )
 
 text = st.text(st.characters(codec=None, exclude_categories=()), max_size=8)  # lone surrogates too
-milliseconds = st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30), timezones=st.just(UTC)).map(
-    lambda moment: moment.replace(microsecond=moment.microsecond // 1000 * 1000)
-)
+milliseconds = st.datetimes(  # hypothesis wants the bounds naive
+    datetime(1, 1, 2),  # noqa: DTZ001
+    datetime(9999, 12, 30),  # noqa: DTZ001
+    timezones=st.just(UTC),
+).map(lambda moment: moment.replace(microsecond=moment.microsecond // 1000 * 1000))
 binary = st.one_of(
     st.binary(max_size=20), st.binary(max_size=6).map(lambda part: bytes(12) + part + bytes(9))
 )

@@ -91,7 +91,7 @@ def island_bytes(node: dict[str, Any], size: int) -> bytes:
     wide = "isl16" in node
     result = bytearray(size)
     for island in as_array(node["isl16" if wide else "isl8"], "isl8"):
-        part = utf16_bytes(island.get("0")) if wide else latin_bytes(as_object(island, "island").get("0"))
+        part = (utf16_bytes if wide else latin_bytes)(as_object(island, "island").get("0"))
         at = as_size(island.get("@"), "@") * (2 if wide else 1)
         if at + len(part) > size:
             raise KvinError("a part of a typed array lies behind its end")
@@ -151,7 +151,7 @@ def read_regexp(node: dict[str, Any]) -> RegExp:
 
 def _boxed_number(node: dict[str, Any]) -> int | float:
     argument = node.get("arg", 0)
-    if argument in _NUMBERS:
+    if type(argument) is str and argument in _NUMBERS:
         return _NUMBERS[argument]
     try:
         number = float(argument)
@@ -174,9 +174,10 @@ def read_json(node: Mapping[str, Any]) -> Any:
 
 
 def read_number(node: Mapping[str, Any]) -> float:
-    if node["number"] not in _NUMBERS:
+    name = node["number"]
+    if type(name) is not str or name not in _NUMBERS:
         raise malformed("a number node names no number", node)
-    return _NUMBERS[node["number"]]
+    return _NUMBERS[name]
 
 
 def read_bigint(node: Mapping[str, Any]) -> BigInt:

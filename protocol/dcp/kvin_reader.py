@@ -144,7 +144,7 @@ class _Reader:
             text = dumps(node)
         except JsonError as problem:
             raise KvinError(f"the document cannot be repeated: {problem}") from None
-        self._spend(times * (len(text) // 8))  # about as many values as a repetition makes
+        self._spend(times * (16 + len(text) // 2))  # what a repetition costs, in elements of an array
         for _ in range(times):  # every repetition is an object of its own
             result.append(self.read(loads(text), depth + 1))
 

@@ -21,7 +21,8 @@ Node = Any
 
 MAX_BODY: Final = 256 * 2**20  # bytes; the most a values body may be when a caller names no limit
 MAX_ELEMENTS: Final = 4_000_000  # the most nodes that one document may be split into
-MAX_COPIES: Final = 32 * 2**20  # characters; the most that may be written anew where elements share objects
+MAX_COPIES: Final = 32 * 2**20  # characters; the most that may be written anew where elements share objects,
+_COST_OF_NODE: Final = 60  # ... to which each object in them adds this many, for the work that it makes
 _BARE: Final = frozenset({int, float, str, bool})
 _NODES: Final = _BARE | {dict}
 _UNDEFINED: Final[dict[str, Any]] = {"undefined": True}
@@ -151,20 +152,24 @@ def _split_by_value(what: Any, max_elements: int) -> list[Node]:
     if len(items) > max_elements:
         _refuse(max_elements)
     nodes: list[Node] = []
-    written: dict[int, Node] = {}  # one node for all elements that are the same object
-    characters = 0
+    written: dict[
+        int, tuple[Node, int]
+    ] = {}  # one node for all elements that are the same object, and its length
+    work = characters = 0
     for item in items:
         if type(item) in _BARE:
             nodes.append(node_of(item))
             continue
         if id(item) not in written:
-            written[id(item)] = node = node_of(item)
-            characters += len(_text(node))
-            if characters > MAX_COPIES:
-                raise ValuesError(
-                    "the values share too much to be taken apart; send them without shared objects"
-                )
-        nodes.append(written[id(item)])
+            node = node_of(item)
+            text = _text(node)
+            written[id(item)] = node, len(text)
+            work += len(text) + _COST_OF_NODE * text.count("{")
+        node, length = written[id(item)]
+        nodes.append(node)
+        characters += length
+        if work > MAX_COPIES or characters > MAX_BODY:
+            raise ValuesError("the values share too much to be taken apart; send them without shared objects")
     return nodes
 
 

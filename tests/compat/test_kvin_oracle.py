@@ -1,4 +1,4 @@
-"""KVIN against the unmodified npm packages kvin 1.2.17 (v8) and 9.0.0 (v9): both directions, Python and kvin.js."""
+"""KVIN in Python and in kvin.js against unmodified npm kvin 1.2.17 (v8) and 9.0.0 (v9), both directions."""
 
 import json
 import os
@@ -72,7 +72,7 @@ def test_everybody_reads_what_python_writes(oracle: Oracle, value: Any) -> None:
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(value=values)
 def test_python_reads_what_the_sandbox_writes_again(oracle: Oracle, value: Any) -> None:
-    """A value survives the whole way: written in Python, read and written by kvin.js in V8, read in Python."""
+    """A value survives the way: written in Python, read and written by kvin.js in V8, read in Python."""
     for version in ("v8", "v9"):
         node = loads(dumps(node_of(value, version)))
         again = oracle.ask("ours", "rewrite", version, node)
@@ -80,24 +80,7 @@ def test_python_reads_what_the_sandbox_writes_again(oracle: Oracle, value: Any) 
         assert unordered(describe(value_of(again))) == unordered(describe(value))
 
 
-EXPRESSIONS = """
-5 ; -0 ; NaN ; -Infinity ; 1e21 ; 5e-324 ; 123456789012345680000 ; "x" ; "\\ud800" ; "" ; true ; null ; undefined ; 123n ; -(2n ** 70n)
-[1, 2, 3] ; [] ; ({}) ; [1, 1, 1, 1, 1, "a", "a"] ; [null, , 3] ; [[1], [1], [1]] ; [NaN, NaN] ; [1n, 1n, 1n] ; [[], [], {}]
-({ a: 1, b: "x", c: null }) ; ({ a: undefined }) ; ({ a: { b: { c: [1, { d: 5 }] } } }) ; ({ 2: 1, 1: 2, x: 3 }) ; ({ a: NaN, b: 1n })
-(() => { const x = [1]; x[5] = 2; x[100] = 3; return x; })() ; (() => { const x = [1, 2]; x.foo = { bar: [1] }; return x; })()
-(() => { const x = Array.from({ length: 12 }, (_, i) => i); x[40] = 7; return x; })() ; "abc".match(/b/) ; new Array(5)
-(() => { const a = { name: "me" }; a.self = a; return a; })() ; (() => { const s = { u: undefined }; return [s, [s], { s }]; })()
-new Uint8Array([0, 1, 2, 253, 254, 255]) ; new Uint8Array(0) ; new Uint8Array(100) ; new Uint8ClampedArray([1, 2]) ; new Int8Array([-1])
-Uint8Array.from({ length: 64 }, (_, i) => (i > 20 && i < 24 ? i : 0)) ; Uint8Array.from({ length: 20000 }, (_, i) => (i * 7) % 256)
-new Int16Array([-1, 300]) ; new Uint16Array([65535]) ; new Int32Array([-5, 7]) ; new Uint32Array([4294967295]) ; new Float32Array([1.5, -0.1])
-new Float64Array([1, 2.5, NaN, -0, Infinity]) ; Float64Array.from({ length: 40 }, (_, i) => i) ; new BigInt64Array([-1n, 5n]) ; new DataView(new ArrayBuffer(3))
-new Uint8Array(new Uint8Array([1, 2, 3, 4]).buffer, 1, 2) ; (() => { const t = new Uint8Array([1]); return { a: t, b: [t] }; })()
-new Date(0) ; new Date(1700000000123) ; new Date(8.64e15) ; new Date(-8.64e15) ; [new Date(5), new Date(5)] ; /a+/gi ; /[/]\\// ; new URL("http://a/b?c")
-new Map([[1, "a"], ["k", { v: 1 }]]) ; new Map([[{ u: undefined }, [1]], [null, undefined]]) ; new Map() ; new Set([1, "a", true, null]) ; new Set([[1], { a: 1 }])
-(() => { const e = new Error("boo"); e.stack = "here"; e.code = "EX"; return e; })() ; (() => { const e = new Error(""); e.stack = "here"; return [e, e]; })()
-new Number(3) ; new String("abc") ; [new Date(1), { d: new Date(2), e: [new Uint8Array([1, 2])] }] ; { a: [{ b: [{ c: [] }] }] }
-"""
-WRITTEN = [part.strip() for line in EXPRESSIONS.strip().splitlines() for part in line.split(" ; ")]
+WRITTEN = (HERE / "kvin_expressions.txt").read_text().splitlines()  # JavaScript, one expression a line
 
 
 @pytest.mark.parametrize(("codec", "version"), READERS)
@@ -121,13 +104,13 @@ def test_npm_and_the_sandbox_read_each_other(oracle: Oracle, npm: str, version: 
 
 
 def test_what_npm_loses_the_sandbox_keeps(oracle: Oracle) -> None:
-    """Negative zero in an array, classes and names of errors, own objects of errors, ArrayBuffers, false in a box."""
+    """Negative zero, classes, names and own objects of errors, ArrayBuffers, false in a box."""
     for expression in (
         "[1, -0]",
         "[undefined, null, , 3]",
         "({a: -0})",
-        "(() => { const e = new TypeError('m'); e.stack = 's'; e.extra = {u: undefined}; return e; })()",
-        "(() => { class MyError extends Error {}; const e = new MyError('m'); e.stack = 's'; e.name = 'X'; return e; })()",
+        "Object.assign(new TypeError('m'), {stack: 's', extra: {u: undefined}})",
+        "Object.assign(new Error('m'), {stack: 's', name: 'MyError'})",
         "new Uint8Array([1, 2]).buffer",
         "new Boolean(false)",
         "new Date(NaN)",
