@@ -29,8 +29,8 @@ def test_flags_reach_the_host(tmp_path, monkeypatch):
             worker__cores="3,1",
             worker__utilization="0.5",
             worker__max_sandboxes="7",
+            evaluator_host__max_load="0.9",
         ),
-        max_load=0.9,
         exit_with_parent=True,
     )
 
