@@ -186,6 +186,8 @@ class Supervisor(Actor):
 
     def _is_from(self, host: str, delivery: Delivery) -> bool:
         """Whether a message comes from the host that it names; any such message is a sign of life."""
+        if host not in self._planner.hosts:
+            return False  # it was given up; as nobody answers, it says hello again
         if self._peers.get(host) != delivery.sender.peer:
             logger.debug("a message in the name of host {} came from somebody else", host)
             return False
@@ -459,6 +461,8 @@ class Supervisor(Actor):
                     self._report(order)
                 case do.RequestWork():
                     self._request(order)
+        if len(self._peers) > len(self._planner.hosts):
+            self._peers = {host: self._peers[host] for host in self._planner.hosts}
         if self._planner.stopping and self._planner.at_rest:
             self._drain()
         self._set_tick()

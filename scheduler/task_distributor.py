@@ -197,8 +197,8 @@ def operations(core: Core) -> Operations:
     """The operations of this service by their names on the wire."""
 
     newest: dict[str, object] = {}
-    """The last request of each worker. An older one that is still held belongs to an earlier life of it, whose
-    connection may seem alive for long; work must not go there."""
+    # The last request of each worker. An older one that is still held belongs to an earlier life of it, whose
+    # connection may seem alive for long; work must not go there.
 
     def supersede(call: Call, request: RequestTask) -> tuple[str, object]:
         name, token = holder(request.coreStats.worker, call.peer.owner), object()
