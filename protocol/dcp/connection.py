@@ -85,25 +85,29 @@ class Connection:
         name, stamp = self._line.name(), self._new_id()
         return prepare(name, operation, data, allow=allow, stamp=stamp, ttl=_TTL_S, time=time)
 
-    def submit(self, request: OutgoingRequest, now: float) -> list[Instruction]:
-        """Queue a request; ``Settle`` with its id follows, or ``Ended``."""
+    def submit(self, request: OutgoingRequest) -> None:
+        """Queue a request until ``flush``; ``Settle`` with its id follows, or ``Ended``."""
         if self.state is not State.ESTABLISHED:
             raise ValueError(f"no request can be sent while {self.state}")
         self._ours.add(request.id)
-        return self._put(request, now)
+        self._line.queue.append(request)
 
     def forget(self, request_id: str) -> None:
         """Nobody waits for this request any more; if it has not been sent yet, it is not sent."""
         self._ours.discard(request_id)
         self._keep(lambda message: message.id != request_id)
 
-    def respond(self, request_id: str, success: bool, payload: Any, now: float) -> list[Instruction]:
-        """Answer a request that was given out with ``Serve``."""
+    def respond(self, request_id: str, success: bool, payload: Any) -> None:
+        """Queue the answer to a request that was given out with ``Serve``, until ``flush``."""
         if request_id not in self._serving or self.state is not State.ESTABLISHED:
-            return []
+            return
         response = OutgoingResponse(request_id, success, js_json.dumps(payload))
         self._serving.discard(request_id)
-        return self._put(response, now)
+        self._line.queue.append(response)
+
+    def flush(self, now: float) -> list[Instruction]:
+        """Send what is queued, as far as the peer lets us; what was queued together may go as one batch."""
+        return [] if self.state is State.CLOSED else self._pump(now)
 
     def close(self, reason: str, now: float) -> list[Instruction]:
         """Say goodbye to the peer; ``Ended`` follows when it has answered."""

@@ -56,10 +56,9 @@ def open_envelope(text: str) -> Opened:
     body_text = text[head.end() : -1]
     try:
         owner = parse_address(head[1])
-        r, s = (js_json.loads(head[2] or head[3]), js_json.loads(head[4] or head[5]))
-        signature = Signature.from_wire({"r": r, "s": s, "v": int(head[6])})
+        signature = Signature(_number(head[2] or head[3]), _number(head[4] or head[5]), int(head[6]))
         signer = recover(signature, body_text.encode())
-    except (AddressError, SignatureError, js_json.JsJsonError) as error:
+    except (AddressError, SignatureError) as error:
         raise EnvelopeError(f"the envelope's owner or signature is malformed: {error}") from None
     except UnicodeEncodeError:
         raise EnvelopeError("the message has half a surrogate pair as a literal character") from None
@@ -74,3 +73,14 @@ def open_envelope(text: str) -> Opened:
     if not isinstance(body, dict):
         raise EnvelopeError("the body of the message is no object")
     return Opened(owner, body_text, body)
+
+
+def _number(text: str) -> bytes:
+    """The bytes that a JSON list of byte values lists, filled up in front to 32."""
+    try:
+        number = bytes(map(int, text[1:-1].split(",")))
+    except ValueError:
+        raise SignatureError("r and s must be lists of byte values") from None
+    if len(number) > 32:
+        raise SignatureError("r and s have at most 32 bytes")
+    return number.rjust(32, b"\0")

@@ -20,10 +20,12 @@ from .channel import Channel
 from .connection import Role, State
 from .envelope import Opened
 from .instructions import Ended, Established, Instruction, Send, Serve, Settle
+from .outgoing import OutgoingRequest
 from .request import OperationError, Request
 from .signer import Signer
 
 _ACK_TIMEOUT_S = 120.0  # silence after which a socket is taken for dead
+_MAX_ASKED = 128  # requests of ours that wait for answers; peers refuse when there are too many
 _CLOSE_TIMEOUT_S = 7.0  # how long the peer may take to say goodbye
 
 
@@ -78,6 +80,8 @@ class Session:
         self.end: tuple[str, str] | None = None  # code and reason, once it is over
         self._on_close: list[Callable[[], None]] = []
         self._on_established: list[Callable[[], None]] = []
+        self._flushing = False
+        self._room = asyncio.Semaphore(_MAX_ASKED)
         self._waiting: dict[str, asyncio.Future[Any]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._ack_timer: asyncio.TimerHandle | None = None
@@ -150,16 +154,21 @@ class Session:
             message = prepared.payload_text.encode()
             auth = {str(signer.address): (await signer.sign(message)).to_wire() for signer in authorise}
             prepared = replace(prepared, auth=auth)
+        try:
+            async with asyncio.timeout(timeout), self._room:
+                return await self._ask(prepared)
+        except TimeoutError:
+            raise RequestTimeout(f"no answer to {operation} came within {timeout} seconds") from None
+
+    async def _ask(self, prepared: OutgoingRequest) -> Any:
         if self.machine.state is not State.ESTABLISHED:
             raise self._lost()
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting[prepared.id] = future
         try:
-            self._apply(self.machine.submit(prepared, time.time()))
-            async with asyncio.timeout(timeout):
-                return await future
-        except TimeoutError:
-            raise RequestTimeout(f"no answer to {operation} came within {timeout} seconds") from None
+            self.machine.submit(prepared)
+            self._flush_soon()
+            return await future
         finally:
             if self._waiting.pop(prepared.id, None) is not None and not self.closed.is_set():
                 self.machine.forget(prepared.id)
@@ -234,12 +243,22 @@ class Session:
                 self._error(f"the operation {request.operation} failed inside", "EINTERNAL"),
             )
         try:
-            instructions = self.machine.respond(request.id, success, payload, time.time())
+            self.machine.respond(request.id, success, payload)
         except DcpError as error:
             logger.error("the answer to {} cannot be sent: {}", request.operation, error)
             failure = self._error(f"the answer cannot be sent: {error}", error.code)
-            instructions = self.machine.respond(request.id, False, failure, time.time())
-        self._apply(instructions)
+            self.machine.respond(request.id, False, failure)
+        self._flush_soon()
+
+    def _flush_soon(self) -> None:
+        """Send what is queued after everybody who is ready now has had a turn: their messages go together."""
+        if not self._flushing:
+            self._flushing = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flushing = False
+        self._apply(self.machine.flush(time.time()))
 
     def _error(self, message: str, code: str) -> dict[str, Any]:
         return {"name": "Error", "message": message, "code": code, "origin": self._signer.address}

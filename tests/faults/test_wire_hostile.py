@@ -70,7 +70,8 @@ class Raw:
     async def body(self, **changes: Any) -> str:
         """The body of a good request, with changes."""
         request = self.machine.prepare("echo", 1, time.time())
-        out = self.machine.submit(request, time.time())
+        self.machine.submit(request)
+        out = self.machine.flush(time.time())
         body = json.loads(out[0].body)
         body.update(changes)
         return json.dumps(body, separators=(",", ":"))
