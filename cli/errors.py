@@ -1,8 +1,7 @@
 """How every command ends: a clear message on stderr, no traceback, and an exit status that means something.
 
-0 done; 1 it failed; 2 the command line or the configuration is wrong; 3 the other side cannot be reached;
-4 the other side refused; 5 a defect in this program (the log has the traceback); 130 interrupted; 143
-terminated.
+0 done; 1 it failed; 2 the command line or the configuration is wrong; 3 the scheduler cannot be reached; 5 a
+defect in this program (the log has the traceback); 130 interrupted. ``DcpError.exit_status`` says which.
 """
 
 import os
@@ -16,8 +15,6 @@ from ..errors import DcpError
 
 FAILED = 1
 USAGE = 2
-UNREACHABLE = 3
-REFUSED = 4
 DEFECT = 5
 INTERRUPTED = 130
 
@@ -38,7 +35,7 @@ def _ending(work: Callable[[], object], program: str) -> int:
         return USAGE if isinstance(error, click.UsageError) else FAILED
     except DcpError as error:
         tell(error, program)
-        return int(getattr(error, "exit_status", FAILED))
+        return error.exit_status
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:

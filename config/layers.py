@@ -120,13 +120,11 @@ def load(
 def _read(path: Path, problems: list[str], *, required: bool) -> str | None:
     """The text of a file that nobody else may write; None when there is none."""
     try:
-        with path.open("rb") as file:
+        # A pipe in a file's place would make us wait for whoever writes to it.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:  # noqa: PTH123
             status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                problems.append(f"{path}: is no regular file")
-                return None
-            if status.st_mode & stat.S_IWOTH:
-                problems.append(f"{path}: refused, everybody may write to it; run: chmod o-w {path}")
+            if refusal := refused(status.st_mode, status.st_uid, os.geteuid()):
+                problems.append(f"{path}: {refusal}")
                 return None
             data = file.read(MAX_FILE_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError):
@@ -145,6 +143,17 @@ def _read(path: Path, problems: list[str], *, required: bool) -> str | None:
         line = data[: error.start].count(b"\n") + 1
         problems.append(f"{path}:{line}: is not UTF-8 text")
         return None
+
+
+def refused(mode: int, owner: int, user: int) -> str:
+    """Why a file with this mode and owner is not read by this user, "" when it is."""
+    if not stat.S_ISREG(mode):
+        return "refused, it is no regular file"
+    if mode & stat.S_IWOTH:
+        return "refused, everybody may write to it; run chmod o-w on it"
+    if owner not in (user, 0) and user != 0:
+        return "refused, it belongs to another user; make a copy of your own"
+    return ""
 
 
 def _from_text(text: str, path: Path, problems: list[str], *, kind: str = "file") -> Iterator[_Given]:

@@ -38,6 +38,7 @@ class ConfigError(DcpError):
     """There is no scheduler configuration at an address, or it cannot be used."""
 
     code = "ECONFIG"
+    exit_status = 3
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ class ConnectionFailed(DcpError):
     """The server could not be reached, or there was no session with it."""
 
     code = "ECONNFAILED"
+    exit_status = 3
 
 
 class Connection:

@@ -90,6 +90,6 @@ def test_a_job_that_is_not_there_is_a_clear_error(environment: dict[str, str]) -
 def test_no_scheduler_is_a_clear_error(environment: dict[str, str]) -> None:
     done = run(environment, "job", "list", "--dcp-scheduler", "http://127.0.0.1:1/")
 
-    assert done.returncode == 1
+    assert done.returncode == 3
     assert "127.0.0.1:1" in done.stderr
     assert "Traceback" not in done.stderr

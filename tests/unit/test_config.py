@@ -1,6 +1,7 @@
 """The configuration: layers, origins, and errors that tell where and what."""
 
 import json
+import os
 import tomllib
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from dcp_worker.config import defaults, show, units
 from dcp_worker.config.errors import ConfigError
-from dcp_worker.config.layers import Loaded, load
+from dcp_worker.config.layers import Loaded, load, refused
 from dcp_worker.config.model import Settings
 from dcp_worker.config.toml_lines import key_lines
 
@@ -186,8 +187,23 @@ def test_world_writable_file_is_refused(places: dict[str, Path]) -> None:
     places["project"].chmod(0o666)
 
     assert problems_of(places) == (
-        f"{places['project']}: refused, everybody may write to it; run: chmod o-w {places['project']}",
+        f"{places['project']}: refused, everybody may write to it; run chmod o-w on it",
     )
+
+
+def test_only_files_of_our_own_or_of_root_are_read() -> None:
+    """Whoever can leave a dcp.toml where we start a program could redirect our earnings."""
+    regular, alice, bob = 0o100644, 1000, 1001
+
+    assert [refused(regular, owner, alice) for owner in (alice, 0)] == ["", ""]
+    assert "belongs to another user" in refused(regular, bob, alice)
+    assert refused(regular, bob, 0) == ""
+
+
+def test_a_pipe_in_a_files_place_is_refused_at_once(places: dict[str, Path]) -> None:
+    os.mkfifo(places["project"], 0o600)
+
+    assert problems_of(places) == (f"{places['project']}: refused, it is no regular file",)
 
 
 def test_named_file_must_exist(tmp_path: Path) -> None:
