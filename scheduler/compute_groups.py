@@ -29,7 +29,8 @@ def operations(core: Core) -> Operations:
     async def add_job_to_groups(call: Call) -> Any:
         request = read(AddJobToGroups, call.data)
         owners = (str(call.peer.owner), *call.vouched)
-        await core.store.read(lambda connection: must_own(connection, request.job, *owners))
+        job = await core.store.read(lambda connection: must_own(connection, request.job, *owners))
+        core.events.deploying(job.id)
         refused = refused_group(request.cgArray)
         if refused is not None:
             return _failure(

@@ -5,12 +5,14 @@
 from typing import Annotated, Any
 
 from pydantic import Field
+from sqlalchemy.engine import Connection
 
 from ..protocol.dcp.js_json import dumps
 from .core import Call, Core, Form, Operations, read
 from .job_submit import must_own
-from .outcomes import must_find
+from .outcomes import News, failures_in, must_find, results
 from .refusal import Refused
+from .store.stretches import Stretch
 
 Label = Annotated[str, Field(min_length=1, max_length=100)]
 Labels = Annotated[list[Label], Field(max_length=1000)]
@@ -71,6 +73,20 @@ def emitted_fields(request: WorkEmit) -> tuple[str, dict[str, Any], int]:
     return event, fields, size
 
 
+def so_far(connection: Connection, key: str, most_bytes: int) -> News:
+    """What has become of a job until now, with its first results up to a size."""
+    job = must_find(connection, key)
+    stretches: list[Stretch] = []
+    if most_bytes and job.done:
+        for stretch in results.read(connection, job.id, (1, job.total)):
+            most_bytes -= len(stretch[2])
+            if most_bytes < 0:
+                break
+            stretches.append(stretch)
+    failed = failures_in(connection, job.id, (1, job.total)) if most_bytes and job.failed else []
+    return News(job, stretches, failed)
+
+
 def operations(core: Core) -> Operations:
     """The operations of this service by their names on the wire."""
 
@@ -90,10 +106,13 @@ def operations(core: Core) -> Operations:
             {"event": label, "token": core.events.subscribe(call.peer, job.id, label.lower())}
             for label in labels
         ]
-        # Again, now that nothing can be missed: the job may have ended before there was a subscription.
-        job = await core.store.read(lambda connection: must_find(connection, job.id))
+        core.events.deploying(job.id)
+        # Again, now that nothing can be missed: there may be results already, or even the end.
+        one_by_one = any(label.lower() == "result" for label in for_jobs)
+        most = core.settings.event_buffer_bytes if one_by_one else 0
+        news = await core.store.read(lambda connection: so_far(connection, job.id, most))
         for token in tokens:
-            core.events.catch_up(call.peer, token["token"], job)
+            core.events.catch_up(call.peer, token["token"], news)
         return tokens
 
     async def subscribe_many(call: Call) -> Any:

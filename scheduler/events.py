@@ -21,12 +21,18 @@ from .outcomes import News
 from .store.intervals import Span, union
 from .store.jobs import Job, Status
 
+SETTLE_S = 0.3
+"""npm dcp-client does not hear a stop event before it has finished deploying, which it tells nobody. Its stop
+events wait until it has been quiet about the job for this long; those of bulk clients, who look, do not."""
+STOP_REPEATS_S = (3.0, 10.0, 30.0)
+"""When a stop event is sent again to one-slice clients that have not unsubscribed: it may have been too early."""
 COALESCE_S = 0.003
 """What arrives within this time after the first event travels together with it."""
-IN_FLIGHT = 20
+IN_FLIGHT = 40
 """Events under way to one peer at once; the connection packs as many into one message."""
 MOST_MISSED = 1000
 """Stretches of dropped results that are named; beyond them the subscriber learns only that there are more."""
+MOST_ACTIVE = 10_000
 MOST_SUBSCRIPTIONS = 100_000
 """Of one peer. It is there to bound memory, nobody needs as many."""
 
@@ -49,10 +55,11 @@ class _Event:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Subscription:
     job: str
     label: str
+    stops_sent: int = 0
 
 
 @dataclass(slots=True)
@@ -71,6 +78,7 @@ class EventHub:
         self._limit = buffer_bytes
         self._outboxes: dict[Watcher, _Outbox] = {}
         self._watched: dict[str, dict[str, dict[str, Watcher]]] = {}  # job -> label -> token -> who
+        self._active: dict[str, float] = {}  # job -> when its deployer was heard of, for the newest jobs
         self._tokens = count(1)
         self._event_ids = count(1)
 
@@ -144,7 +152,7 @@ class EventHub:
             self._status(watcher, token, job)
         if news.ended:
             for token, watcher in self._of(job.id, "stop"):
-                self._put(watcher, token, "stop", stop_fields(job, news.stop_reason, news.stop_code))
+                self._stop(watcher, token, stop_fields(job, news.stop_reason, news.stop_code))
 
     def forward(self, job: str, event: str, fields: Mapping[str, Any], size: int) -> None:
         """Pass on what a worker emitted; it is dropped for those who are behind."""
@@ -152,11 +160,48 @@ class EventHub:
             if self._outboxes[watcher].size + size <= self._limit:
                 self._put(watcher, token, event, dict(fields), size)
 
-    def catch_up(self, watcher: Watcher, token: str, job: Job) -> None:
-        """Tell a new subscriber what it would otherwise wait for in vain: the job may be over already."""
-        subscription = self._outboxes[watcher].subscriptions[token]
+    def catch_up(self, watcher: Watcher, token: str, news: News) -> None:
+        """Tell a new subscriber what came before it: results, one by one, and that the job is over."""
+        job = news.job
+        outbox = self._outboxes.get(watcher)
+        subscription = outbox.subscriptions.get(token) if outbox else None
+        if subscription is None:
+            return
         if subscription.label == "stop" and job.status is not Status.RUNNING:
-            self._put(watcher, token, "stop", stop_fields(job, "", ""))
+            self._stop(watcher, token, stop_fields(job, "", ""))
+        if subscription.label == "result":
+            self._result_each([(token, watcher)], news)
+
+    def deploying(self, job: str) -> None:
+        """The job's deployer is at work on it."""
+        self._active.pop(job, None)
+        self._active[job] = asyncio.get_running_loop().time()
+        if len(self._active) > MOST_ACTIVE:
+            del self._active[next(iter(self._active))]
+
+    def _stop(self, watcher: Watcher, token: str, fields: dict[str, Any]) -> None:
+        outbox = self._outboxes[watcher]
+        subscription = outbox.subscriptions[token]
+        if subscription.stops_sent:
+            return
+        subscription.stops_sent = 1
+        if any(one.label == "results" for one in outbox.subscriptions.values()):
+            self._put(watcher, token, "stop", fields)
+            return
+        loop = asyncio.get_running_loop()
+        quiet_at = self._active.get(subscription.job, 0.0) + SETTLE_S
+        loop.call_at(max(quiet_at, loop.time()), self._stop_again, watcher, token, fields)
+
+    def _stop_again(self, watcher: Watcher, token: str, fields: dict[str, Any]) -> None:
+        outbox = self._outboxes.get(watcher)
+        subscription = outbox.subscriptions.get(token) if outbox else None
+        if subscription is None:
+            return
+        self._put(watcher, token, "stop", fields)
+        if subscription.stops_sent <= len(STOP_REPEATS_S):
+            delay = STOP_REPEATS_S[subscription.stops_sent - 1]
+            subscription.stops_sent += 1
+            asyncio.get_running_loop().call_later(delay, self._stop_again, watcher, token, fields)
 
     def _of(self, job: str, label: str) -> list[tuple[str, Watcher]]:
         return list(self._watched.get(job, {}).get(label, {}).items())

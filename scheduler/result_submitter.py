@@ -239,6 +239,7 @@ def operations(core: Core) -> Operations:
             return end_if_over(connection, job.id, core.now())
 
         news = await core.store.write(close)
+        core.events.deploying(news.job.id)
         core.tell(news)
         return {"success": True, "status": news.job.status.value}
 
