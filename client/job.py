@@ -28,6 +28,12 @@ if TYPE_CHECKING:
 
     from .run import JobRun
 
+ON_DEMAND = (
+    "console",
+    "custom",
+    "noprogress",
+    "status",
+)  # events that cost something: only for those who listen
 CANCEL_S = 10.0  # how long a polite cancellation may take
 OnErrors = Literal["raise", "return"]
 Outcome = tuple[int, Any]
@@ -69,7 +75,6 @@ class Job:
     ) -> None:
         self.spec = spec
         self.state = "new"
-        self.status = JobStatus("new", 0, 0, 0)
         self._url = url
         self._identity = identity
         self._errors = errors
@@ -80,6 +85,7 @@ class Job:
         self._feed: Feed[object] = Feed()
         self._run: JobRun | None = None
         self._end: _End | None = None
+        self._told = JobStatus("new", 0, 0, 0)
         self._cancelling: Future[None] | None = None
         self._waiting = False
 
@@ -114,6 +120,15 @@ class Job:
         return self._collection.total
 
     @property
+    def status(self) -> JobStatus:
+        """How far the job is: by the outcomes that are here, and by what the scheduler told ``status``
+        listeners."""
+        told = self._told
+        run_status = self.state if self.state in ("running", "finished", "cancelled") else told.run_status
+        computed = max(told.computed, self.done)
+        return JobStatus(run_status, self.total or told.total, max(told.distributed, computed), computed)
+
+    @property
     def errors(self) -> dict[int, SliceError]:
         """The slices whose work function threw, so far, by slice number."""
         return dict(self._collection.errors)
@@ -130,7 +145,7 @@ class Job:
         JobStatus, ``noprogress`` and ``nofunds`` Notice, ``state`` and ``accepted`` the name of the state.
         """
         self._listeners.add(event, listener)
-        if self._run is not None and event in ("console", "custom", "noprogress"):
+        if self._run is not None and event in ON_DEMAND:
             from .network import Network
 
             Network.shared().submit(self._run.listen(event))
@@ -156,7 +171,7 @@ class Job:
             self._collection,
             self._feed.put,
             lambda state: self._feed.put(_State(state)),
-            labels=[label for label in ("console", "custom", "noprogress") if self._listeners.wants(label)],
+            labels=[label for label in ON_DEMAND if self._listeners.wants(label)],
             attach=self._attached,
         )
         self._run = run
@@ -287,7 +302,7 @@ class Job:
         elif isinstance(record, SliceError):
             call("error", record)
         elif isinstance(record, JobStatus):
-            self.status = record
+            self._told = record
             call("status", record)
         elif isinstance(record, ConsoleMessage):
             call("console", record)

@@ -213,7 +213,7 @@ class JobRun:
     async def _subscribe_all(self, services: Services) -> None:
         self._subscribed = True
         results = "results" if services.config.bulk >= BULK else "result"
-        await self._subscribe(services, ["stop", "nofunds"], ["status", results, *sorted(self._labels)])
+        await self._subscribe(services, ["stop", "nofunds"], [results, *sorted(self._labels)])
 
     async def _subscribe(self, services: Services, reliable: list[str], optional: list[str]) -> None:
         await services.call(
