@@ -33,6 +33,9 @@ SANDBOX_FILES = tuple(
 )
 """Our sandbox environment, in load order."""
 
+MESSAGE_SANDBOX_FILES = (*SANDBOX_FILES[:-1], HERE / "sandbox" / "worker_messages.js")
+"""The same, but speaking the reference's line protocol: for somebody else's worker."""
+
 ENVIRONMENT = {
     "DENO_NO_UPDATE_CHECK": "1",  # deno asks the network for updates otherwise
     "DENO_NO_PROMPT": "1",
@@ -78,7 +81,7 @@ class EvaluatorProgram:
         limits: Limits | None = None,
         allow_weaker: frozenset[str] = frozenset(),
     ) -> None:
-        own = files is None
+        own = files is None or tuple(files) == MESSAGE_SANDBOX_FILES
         self.files = [path.resolve() for path in (SANDBOX_FILES if files is None else files)]
         for path in self.files:
             if not path.is_file():

@@ -2,17 +2,18 @@
 
 const consoleLines = {
   level: null,
-  text: null, // KVIN document of the last line's arguments
+  text: null, // KVIN node of the last line's arguments
   repeats: 0,
 
   write(level, args) {
     let text;
     try {
-      text = documentTextOf(args, current.version);
+      text = nodeTextOf(args, current.version);
     } catch {
       const shown = [];
       for (let i = 0; i < args.length; i++) define(shown, i, textOf(args[i]));
-      text = documentTextOf(shown, current.version);
+      args = shown;
+      text = nodeTextOf(args, current.version);
     }
     if (level === this.level && text === this.text) {
       this.repeats++;
@@ -21,15 +22,12 @@ const consoleLines = {
     this.flush();
     this.level = level;
     this.text = text;
-    send.event(current.slice, "console", `{"level":"${level}","message":${text},"same":1}`);
+    send.console(level, args, 1);
   },
 
   /** Tell how often the last line came again. */
   flush() {
-    if (this.repeats > 0) {
-      const nothing = documentTextOf(undefined, current.version);
-      send.event(current.slice, "console", `{"level":"${this.level}","message":${nothing},"same":${this.repeats + 1}}`);
-    }
+    if (this.repeats > 0) send.console(this.level, undefined, this.repeats + 1);
     this.repeats = 0;
   },
 

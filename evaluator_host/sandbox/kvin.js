@@ -26,7 +26,6 @@ const KVIN = (() => {
   const ArrayPrototype = Array.prototype;
   const hasOwn = uncurry(ObjectPrototype.hasOwnProperty);
   const isPrototypeOf = uncurry(ObjectPrototype.isPrototypeOf);
-  const tagOf = uncurry(ObjectPrototype.toString);
   const [mapGet, mapSet, mapEach] = [Map.prototype.get, Map.prototype.set, Map.prototype.forEach].map(uncurry);
   const [setHas, setAdd, setEach] = [Set.prototype.has, Set.prototype.add, Set.prototype.forEach].map(uncurry);
   const [charCodeAt, sliceText] = [String.prototype.charCodeAt, String.prototype.slice].map(uncurry);
@@ -36,20 +35,24 @@ const KVIN = (() => {
   const typeOfArray = getter(TypedArray.prototype, Symbol.toStringTag); // undefined when it is no typed array
   const [bufferOf, offsetOf, bytesOf] = ["buffer", "byteOffset", "byteLength"].map((n) => getter(TypedArray.prototype, n));
   const [viewBuffer, viewOffset, viewBytes] = ["buffer", "byteOffset", "byteLength"].map((n) => getter(DataView.prototype, n));
-  const subarray = uncurry(TypedArray.prototype.subarray);
+  const lengthOf = getter(TypedArray.prototype, "length");
   const mapSize = getter(Map.prototype, "size");
   const setSize = getter(Set.prototype, "size");
   const bufferSize = getter(ArrayBuffer.prototype, "byteLength");
   const [dateTime, dateText] = [Date.prototype.getTime, Date.prototype.toISOString].map(uncurry);
-  const [patternSource, patternFlags] = ["source", "flags"].map((n) => getter(RegExp.prototype, n));
+  const patternSource = getter(RegExp.prototype, "source");
+  const FLAGS = { __proto__: null, hasIndices: "d", global: "g", ignoreCase: "i", multiline: "m", dotAll: "s", unicode: "u" };
+  const patternFlags = { ...FLAGS, unicodeSets: "v", sticky: "y", __proto__: null }; // `flags` itself would ask the pattern
+  for (const name of keys(patternFlags)) patternFlags[name] = { get: getter(RegExp.prototype, name), flag: patternFlags[name] };
   const symbolText = getter(Symbol.prototype, "description");
   const functionText = uncurry(Function.prototype.toString);
   const bigintText = uncurry(BigInt.prototype.toString);
-  const unboxed = { "[object Number]": Number, "[object String]": String, "[object Boolean]": Boolean };
-  for (const tag of keys(unboxed)) unboxed[tag] = uncurry(unboxed[tag].prototype.valueOf);
-  setPrototypeOf(unboxed, null);
+  const unboxed = { __proto__: null, Number, String, Boolean };
+  for (const name of keys(unboxed)) unboxed[name] = uncurry(unboxed[name].prototype.valueOf);
   const NativeURL = typeof URL === "function" ? URL : null;
   const urlText = NativeURL && getter(NativeURL.prototype, "href");
+  const BUILT_IN = new Map([Date, Map, Set, RegExp, ArrayBuffer, DataView, Number, String, Boolean].map((type) => [type.prototype, type.name]));
+  if (NativeURL) BUILT_IN.set(NativeURL.prototype, "URL");
   const then = uncurry(Promise.prototype.then);
   const NATIVE = {
     __proto__: null, BigInt, Boolean, DataView, Date, Error, Map, Number, Promise, RegExp, Set, String, Symbol, Uint8Array,
@@ -212,37 +215,52 @@ const KVIN = (() => {
     return node;
   }
 
+  /** The name of the built-in class that an object descends from, if any. */
+  function builtInOf(prototype) {
+    for (let steps = 0; prototype !== null && steps < 8; steps++) {
+      const name = mapGet(BUILT_IN, prototype);
+      if (name !== undefined) return name;
+      prototype = getPrototypeOf(prototype);
+    }
+    return undefined;
+  }
+
+  function flagsOf(pattern) {
+    let flags = "";
+    for (const name in patternFlags) if (patternFlags[name].get(pattern)) flags += patternFlags[name].flag;
+    return flags;
+  }
+
   function writeInstance(value, prototype, depth) {
     const type = typeOfArray(value);
     if (type !== undefined) return writeBytes(type, value, bufferOf(value), offsetOf(value), bytesOf(value));
-    const tag = tagOf(value);
     try {
-      switch (tag) { // a tag can be made up; the captured methods then throw, and it is written as any other object
-        case "[object Date]": {
+      const name = builtInOf(prototype);
+      switch (name) { // a prototype can be made up; the captured methods then throw, and it is written as any object
+        case "Date": {
           const time = dateTime(value); // the reader of the npm package takes null, its own form, for 1970
           return sealed({ ctr: 19, ps: sealed({}), arg: time === time ? dateText(value) : "invalid" });
         }
-        case "[object Map]":
+        case "Map":
           mapSize(value);
           return writeMap(value, depth);
-        case "[object Set]":
+        case "Set":
           setSize(value);
           return writeSet(value, depth);
-        case "[object RegExp]":
-          return sealed({ ctr: 10, args: sealed([patternSource(value), patternFlags(value)]) });
-        case "[object URL]":
-          if (urlText) return sealed({ ctr: 18, ps: sealed({}), arg: urlText(value) });
-          break;
-        case "[object ArrayBuffer]": // the npm package would lose the content; bytes are what it can read
+        case "RegExp":
+          return sealed({ ctr: 10, args: sealed([patternSource(value), flagsOf(value)]) });
+        case "URL":
+          return sealed({ ctr: 18, ps: sealed({}), arg: urlText(value) });
+        case "ArrayBuffer": // the npm package would lose the content; bytes are what it can read
           return writeBytes("Uint8Array", null, value, 0, bufferSize(value));
-        case "[object DataView]":
+        case "DataView":
           return writeBytes("DataView", null, viewBuffer(value), viewOffset(value), viewBytes(value));
-        case "[object Number]":
-        case "[object String]":
-        case "[object Boolean]": {
-          const inner = unboxed[tag](value);
+        case "Number":
+        case "String":
+        case "Boolean": {
+          const inner = unboxed[name](value);
           const arg = typeof inner === "boolean" ? inner : `${inner}`; // the npm package reads "false" as true
-          return sealed({ ctr: NUMBERS[sliceText(tag, 8, -1)], arg });
+          return sealed({ ctr: NUMBERS[name], arg });
         }
       }
     } catch (thrown) {
@@ -295,12 +313,16 @@ const KVIN = (() => {
   }
 
   const BLOCK = 8192; // characters made at once; more arguments would overflow the stack
+  const block = new Array(BLOCK).fill(0);
 
   const textOfBytes = (bytes, from, to) => {
     let text = "";
-    for (let at = from; at < to; at += BLOCK) {
-      text += apply(fromCharCode, null, subarray(bytes, at, at + BLOCK < to ? at + BLOCK : to));
+    let at = from;
+    for (; at + BLOCK <= to; at += BLOCK) {
+      for (let i = 0; i < BLOCK; i++) block[i] = bytes[at + i];
+      text += apply(fromCharCode, null, block);
     }
+    for (; at < to; at++) text += fromCharCode(bytes[at]);
     return text;
   };
 
@@ -325,7 +347,8 @@ const KVIN = (() => {
     }
     if (array !== null && ctr > 3 && zeros * 4 > size && saysAll(array, ctr)) {
       const arg = sealed([]);
-      for (let i = 0; i < array.length; i++) arg[i] = array[i];
+      const length = lengthOf(array);
+      for (let i = 0; i < length; i++) arg[i] = array[i];
       return sealed({ ctr, arg });
     }
     if (end === 0) return sealed({ ctr, ab8: textOfBytes(bytes, 0, size) });
@@ -334,7 +357,7 @@ const KVIN = (() => {
   }
 
   const saysAll = (array, ctr) => {
-    if (ctr >= 8) for (let i = 0; i < array.length; i++) if (!isPlainNumber(array[i])) return false;
+    if (ctr >= 8) for (let i = lengthOf(array) - 1; i >= 0; i--) if (!isPlainNumber(array[i])) return false;
     return true;
   };
 
@@ -346,6 +369,7 @@ const KVIN = (() => {
     if (typeof node !== "object" || node === null) return read(node, 0);
     if (hasOwn(node, "raw")) return node.raw;
     seen = { __proto__: null, length: 0 };
+    hard = owned() !== ownedAtLoad;
     repeats = 0;
     try {
       return read(node, 0);
@@ -354,6 +378,7 @@ const KVIN = (() => {
     }
   }
 
+  const put = (array, index, value) => (hard ? define(array, index, value, true) : (array[index] = value));
   const met = (value) => (seen[seen.length++] = value);
 
   function read(node, depth) {
@@ -422,11 +447,11 @@ const KVIN = (() => {
         if (length === 0) throw refuse("a repetition with nothing before it");
         for (let j = 0; j < times; j++) {
           if (++repeats > MAX_REPEATS) throw refuse("too many repetitions");
-          array[length++] = typeof last === "object" && hasOwn(last, "raw") ? copyJson(last.raw) : read(last, depth + 1);
+          put(array, length++, typeof last === "object" && hasOwn(last, "raw") ? copyJson(last.raw) : read(last, depth + 1));
         }
       } else {
         last = item;
-        array[length++] = typeof item === "number" ? item : read(item, depth + 1);
+        put(array, length++, typeof item === "number" ? item : read(item, depth + 1));
       }
     }
   }
@@ -447,7 +472,7 @@ const KVIN = (() => {
       const { "@": at, arr } = object(islands[i]);
       natural(at, 2 ** 32 - 2);
       const items = isArray(arr) ? arr : readArray(object(arr), depth + 1); // short ones are plain JSON, long ones a node
-      for (let j = 0; j < items.length; j++) array[at + j] = items[j];
+      for (let j = 0; j < items.length; j++) put(array, at + j, items[j]);
     }
   }
 
@@ -456,7 +481,7 @@ const KVIN = (() => {
     for (let i = 0; i < names.length; i++) {
       const name = names[i];
       const value = read(nodes[name], depth + 1);
-      if (name === "__proto__") define(into, name, value, true);
+      if (name === "__proto__" || (hard && name !== "length")) define(into, name, value, true);
       else if (name === "length" && isArray(into)) into.length = natural(value, 2 ** 32 - 1);
       else into[name] = value;
     }

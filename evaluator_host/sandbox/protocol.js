@@ -35,13 +35,24 @@ const send = {
   progress(run, slice, progress) {
     writeln(`MSG:{"type":"progress","run":${run},"slice":${slice},"progress":${progress}}`);
   },
-  event(slice, event, payload) {
-    writeln(`MSG:{"type":"event","slice":${slice},"event":"${event}"}\n${payload}`);
+  /** A console line; args is undefined when the last line came again, `same` times in all. */
+  console(level, args, same) {
+    const message = documentTextOf(args, current.version);
+    sendEvent("console", `{"level":"${level}","message":${message},"same":${same}}`);
+  },
+  custom(name, value) {
+    const data = stringifyJson(value);
+    const text = typeof data === "string" ? `,"data":${data}` : "";
+    sendEvent("custom", `{"eventName":"custom","customEvent":${quote(name)}${text}}`);
   },
   finished(run) {
     writeln(`MSG:{"type":"finished","run":${run}}`);
   },
 };
+
+function sendEvent(event, payload) {
+  writeln(`MSG:{"type":"event","slice":${current.slice},"event":"${event}"}\n${payload}`);
+}
 
 /** End the sandbox for a reason that is the fault of whoever drives it, or of the sandbox itself. */
 function stopFor(reason) {

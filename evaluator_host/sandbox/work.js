@@ -61,9 +61,7 @@ function percentOf(given) {
 const workFunctions = {
   emit(name, value) {
     if (typeof name !== "string") throw new TypeError("work.emit: the name of the event must be a string");
-    const data = stringifyJson(value);
-    const text = typeof data === "string" ? `,"data":${data}` : "";
-    send.event(current.slice, "custom", `{"eventName":"custom","customEvent":${quote(name)}${text}}`);
+    send.custom(name, value);
   },
 
   reject(reason, retries = 0) {
