@@ -206,6 +206,7 @@ def test_a_killed_evaluator_is_reported_and_the_host_goes_on(supervisor, host):
     closed = supervisor.wait_for(SandboxClosed).message
 
     assert (closed.outcome, closed.culprit) == (Outcome.DIED, 1)
+    until(lambda: "a spare evaluator ended" in supervisor.log())
     assert isinstance(supervisor.open("(x) => x", sandbox="s2").message, SandboxOpened)
 
 
