@@ -25,7 +25,7 @@ SETTLE_S = 0.3
 """npm dcp-client does not hear a stop event before it has finished deploying, which it tells nobody. Its stop
 events wait until it has been quiet about the job for this long; those of bulk clients, who look, do not."""
 STOP_REPEATS_S = (3.0, 10.0, 30.0)
-"""When a stop event is sent again to one-slice clients that have not unsubscribed: it may have been too early."""
+"""When a stop event is sent again to one-slice clients that still listen: it may have come too early."""
 COALESCE_S = 0.003
 """What arrives within this time after the first event travels together with it."""
 IN_FLIGHT = 40

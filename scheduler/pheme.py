@@ -6,7 +6,7 @@ from pydantic import Field
 
 from .core import Call, Core, Form, Operations, read
 from .job_submit import must_own
-from .store import jobs
+from .store import jobs, ledger
 from .store.jobs import Job
 
 
@@ -27,6 +27,7 @@ def summary(job: Job) -> dict[str, Any]:
         "completedSlices": job.done,
         "failedSlices": job.failed,
         "distributedSlices": job.total - job.pending,
+        "slicePayment": ledger.in_dcc(job.slice_price),
         "deployTime": int(job.created * 1000),
         "endTime": None if job.ended is None else int(job.ended * 1000),
     }
