@@ -24,6 +24,14 @@ class JobSummary:
     total: int  # slices
     done: int
     failed: int
+    slice_payment: Decimal | None = (
+        None  # DCC for each slice with an outcome; None when the scheduler does not say
+    )
+
+    @property
+    def cost(self) -> Decimal | None:
+        """What the job has cost so far, in DCC."""
+        return None if self.slice_payment is None else self.slice_payment * (self.done + self.failed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +56,7 @@ async def list_jobs(services: Services, job: str | None = None) -> list[JobSumma
             _count(entry.get("totalSlices")),
             _count(entry.get("completedSlices")),
             _count(entry.get("failedSlices")),
+            _amount(entry.get("slicePayment")),
         )
         for entry in answer
         if isinstance(entry, dict)
@@ -86,6 +95,14 @@ def account_summary(url: str, *, deployer: Path, worker: Path) -> Books:
 
 async def _no_requests(operation: str, _data: Any) -> Any:
     raise ClientError(f"Nobody here serves {operation[:50]!r}.", code="ENOSYS")
+
+
+def _amount(value: object) -> Decimal | None:
+    try:
+        amount = Decimal(value) if isinstance(value, str) and len(value) < 100 else None
+    except ArithmeticError:
+        return None
+    return amount if amount is not None and amount.is_finite() else None
 
 
 def _count(value: object) -> int:

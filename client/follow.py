@@ -135,9 +135,6 @@ class Follower:
             value = kvin.unmarshal(dict(value))
         self._tell(CustomEvent(_slice_of(data), str(name)[:200], value))
 
-    def _on_error(self, data: Mapping[str, Any]) -> None:
-        self._notice("error", data)
-
     def _on_noprogress(self, data: Mapping[str, Any]) -> None:
         self._notice("noprogress", data)
 

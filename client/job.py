@@ -4,6 +4,7 @@ import contextlib
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
 from dataclasses import replace
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal
 
 from .collection import Collection
@@ -34,6 +35,7 @@ ON_DEMAND = (
     "noprogress",
     "status",
 )  # events that cost something: only for those who listen
+ASK_S = 60.0
 CANCEL_S = 10.0  # how long a polite cancellation may take
 OnErrors = Literal["raise", "return"]
 Outcome = tuple[int, Any]
@@ -132,6 +134,15 @@ class Job:
     def errors(self) -> dict[int, SliceError]:
         """The slices whose work function threw, so far, by slice number."""
         return dict(self._collection.errors)
+
+    def cost(self) -> Decimal | None:
+        """What the job has cost so far, in DCC, as the scheduler says; None when it does not say. Blocks
+        shortly."""
+        if self._run is None:
+            return Decimal(0)
+        from .network import Network
+
+        return Network.shared().submit(self._run.summary()).result(ASK_S).cost
 
     def __repr__(self) -> str:
         total = "?" if self.total is None else self.total

@@ -4,7 +4,7 @@ thread."""
 import asyncio
 import random
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 
@@ -16,6 +16,9 @@ from .identity import Identity
 from .inputs import Pile, ValueInputs, pile_rules, piles
 from .services import Services
 from .spec import JobSpec, submission
+
+if TYPE_CHECKING:
+    from .account import JobSummary
 
 BULK = 1  # the version of the bulk operations that we speak
 RECHECK_S = 30.0  # silence after which we look whether something was missed
@@ -97,6 +100,20 @@ class JobRun:
         finally:
             if self._main is not None:
                 self._main.cancel()
+
+    async def summary(self) -> "JobSummary":
+        """What the scheduler's list of jobs says about this one."""
+        from .account import list_jobs
+
+        if self._services is None or not self._submitted:
+            raise ClientError(f"Job {self.spec.id} is not deployed yet.")
+        try:
+            for summary in await list_jobs(self._services, self.spec.id):
+                return summary
+        finally:
+            if self._services.closing:  # the job is over, so this connection was opened for us alone
+                await self._services.close()
+        raise ClientError(f"The scheduler does not list job {self.spec.id}.")
 
     async def close(self) -> None:
         """Say goodbye to the services."""

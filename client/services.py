@@ -40,7 +40,7 @@ class Services:
         self._on_lost = on_lost
         self._connections: dict[str, Connection] = {}
         self._reached: set[str] = set()
-        self._closing = False
+        self.closing = False
 
     @classmethod
     async def open(cls, url: str, identity: Identity, on_request: OnRequest, on_lost: OnLost) -> "Services":
@@ -73,7 +73,7 @@ class Services:
                 if service not in self._reached:
                     raise  # it was never there: a wrong address is told at once
                 wait = min(LONGEST_WAIT_S, 0.2 * 2**attempt) * random.uniform(0.5, 1)
-                if self._closing or asyncio.get_running_loop().time() + wait > deadline:
+                if self.closing or asyncio.get_running_loop().time() + wait > deadline:
                     raise SchedulerGone(
                         f"The scheduler is gone: {error} The job goes on without us."
                     ) from None
@@ -107,7 +107,7 @@ class Services:
             try:
                 return await connection.request(operation, data, authorise=authorise, timeout=REQUEST_S)
             except ConnectionLost:
-                if not repeat or self._closing:
+                if not repeat or self.closing:
                     raise
 
     async def warm(self, *services: str) -> None:
@@ -116,7 +116,7 @@ class Services:
 
     async def close(self) -> None:
         """Say goodbye on all connections."""
-        self._closing = True
+        self.closing = True
         connections, self._connections = list(self._connections.values()), {}
         results = await asyncio.gather(*(one.close() for one in connections), return_exceptions=True)
         for result in results:
@@ -130,5 +130,5 @@ class Services:
             raise ClientError(f"The scheduler has no service {service!r}.", code="ENOSERVICE") from None
 
     def _lost(self, service: str) -> None:
-        if not self._closing:
+        if not self.closing:
             self._on_lost(service)

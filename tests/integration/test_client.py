@@ -386,9 +386,12 @@ def test_the_books_tell_what_was_earned(working: ClientLab) -> None:
     """Slices are paid as offered, out of the deployer's account."""
     folder = Path(os.environ["DCP_RESOURCE_DIR"])
     before = account_summary(working.url, deployer=folder, worker=folder)
-    compute_for([1, 2, 3, 4], WORK, slice_payment=0.25).exec()
+    job = compute_for([1, 2, 3, 4], WORK, slice_payment=0.25)
+    job.exec()
+    cost = job.cost()
 
     after = account_summary(working.url, deployer=folder, worker=folder)
 
+    assert cost == 1
     assert before.earned - after.earned == 1
     assert after.slices - before.slices == 4
