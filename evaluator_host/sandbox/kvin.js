@@ -1,9 +1,9 @@
 // KVIN inside the sandbox: values of a work function to nodes and back. Written are v8 and v9, read are v4 to v9.
 //
-// A work function may change every prototype it likes, before its result is written. So everything that is used here was
-// taken at load, nodes are built where no foreign `toJSON` or setter can reach them (see `hard`), and depth and repetition are
-// bounded. What is plain JSON leaves as {"raw": value}, untouched. Objects are numbered for {"seen": n} as the reader of the
-// npm package does: a Map counts three times (itself, its keys, its values), raw parts never.
+// A work function may change every prototype it likes, before its result is written. So everything that is used here
+// was taken at load, nodes are built where no foreign `toJSON` or setter can reach them (see `hard`), and depth and
+// repetition are bounded. What is plain JSON leaves as {"raw": value}, untouched. Objects are numbered for {"seen": n}
+// as the reader of the npm package does: a Map counts three times (itself, its keys, its values), raw parts never.
 
 const KVIN = (() => {
   "use strict";
@@ -41,9 +41,11 @@ const KVIN = (() => {
   const bufferSize = getter(ArrayBuffer.prototype, "byteLength");
   const [dateTime, dateText] = [Date.prototype.getTime, Date.prototype.toISOString].map(uncurry);
   const patternSource = getter(RegExp.prototype, "source");
-  const FLAGS = { __proto__: null, hasIndices: "d", global: "g", ignoreCase: "i", multiline: "m", dotAll: "s", unicode: "u" };
-  const patternFlags = { ...FLAGS, unicodeSets: "v", sticky: "y", __proto__: null }; // `flags` itself would ask the pattern
-  for (const name of keys(patternFlags)) patternFlags[name] = { get: getter(RegExp.prototype, name), flag: patternFlags[name] };
+  const FLAGS = { // the getter `flags` would ask the pattern, whose prototype may have been changed
+    __proto__: null, hasIndices: "d", global: "g", ignoreCase: "i", multiline: "m", dotAll: "s", unicode: "u",
+    unicodeSets: "v", sticky: "y",
+  };
+  for (const name of keys(FLAGS)) FLAGS[name] = { get: getter(RegExp.prototype, name), letter: FLAGS[name] };
   const symbolText = getter(Symbol.prototype, "description");
   const functionText = uncurry(Function.prototype.toString);
   const bigintText = uncurry(BigInt.prototype.toString);
@@ -51,7 +53,10 @@ const KVIN = (() => {
   for (const name of keys(unboxed)) unboxed[name] = uncurry(unboxed[name].prototype.valueOf);
   const NativeURL = typeof URL === "function" ? URL : null;
   const urlText = NativeURL && getter(NativeURL.prototype, "href");
-  const BUILT_IN = new Map([Date, Map, Set, RegExp, ArrayBuffer, DataView, Number, String, Boolean].map((type) => [type.prototype, type.name]));
+  const BUILT_IN = new Map();
+  for (const type of [Date, Map, Set, RegExp, ArrayBuffer, DataView, Number, String, Boolean]) {
+    BUILT_IN.set(type.prototype, type.name);
+  }
   if (NativeURL) BUILT_IN.set(NativeURL.prototype, "URL");
   const then = uncurry(Promise.prototype.then);
   const NATIVE = {
@@ -227,7 +232,7 @@ const KVIN = (() => {
 
   function flagsOf(pattern) {
     let flags = "";
-    for (const name in patternFlags) if (patternFlags[name].get(pattern)) flags += patternFlags[name].flag;
+    for (const name in FLAGS) if (FLAGS[name].get(pattern)) flags += FLAGS[name].letter;
     return flags;
   }
 
@@ -535,7 +540,8 @@ const KVIN = (() => {
       case "Date":
         return finish(new NATIVE.Date(node.arg));
       case "RegExp":
-        return finish(isArray(node.args) ? new NATIVE.RegExp(text(node.args[0]), text(node.args[1])) : new NATIVE.RegExp(text(node.arg)));
+        if (!isArray(node.args)) return finish(new NATIVE.RegExp(text(node.arg)));
+        return finish(new NATIVE.RegExp(text(node.args[0]), text(node.args[1])));
       case "Number":
         return finish(new NATIVE.Number(node.arg));
       case "String":
