@@ -6,7 +6,7 @@ when they come back. Large payloads never stand inside a message: they travel as
 every Python process on the way.
 
 The words: a *run* is a stretch of consecutively numbered slices of one job that is dealt to one sandbox at once. A
-*values body* is the UTF-8 text of a JSON array with one KVIN node for each slice (``protocol.dcp.values``), on one line.
+*values body* is the UTF-8 text of a JSON array with one KVIN node a slice (``protocol.dcp.values``), on one line.
 """
 
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ class Metrics:
     out_bytes: int
 
 
-# -- Evaluator host <-> Supervisor: attaching, living, leaving ---------------------------------------------------------
+# -- Evaluator host <-> Supervisor: attaching, living, leaving -------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ class StopHost:
     reason: str
 
 
-# -- Supervisor -> host: jobs and sandboxes -----------------------------------------------------------------------------
+# -- Supervisor -> host: jobs and sandboxes ---------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +172,7 @@ class SandboxClosed:
     culprit: int  # the slice that was being computed when it ended, 0 when none was
 
 
-# -- Runs ---------------------------------------------------------------------------------------------------------------
+# -- Runs -------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +258,7 @@ class JobEvent:
     event: str  # "console" or "custom"
 
 
-# -- Supervisor <-> uploader --------------------------------------------------------------------------------------------
+# -- Supervisor <-> uploader ------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,7 +271,7 @@ class TaskAccepted:
 
 @dataclass(frozen=True, slots=True)
 class TaskClosed:
-    """supervisor -> uploader: no more outcomes of this task will come; forget its authorisation when all are delivered."""
+    """supervisor -> uploader: no more outcomes of this task; forget its authorisation when all are delivered."""
 
     task: str
 
@@ -308,12 +308,12 @@ class OutboxStatus:
 
 @dataclass(frozen=True, slots=True)
 class DrainOutbox:
-    """supervisor -> uploader: no more outcomes will come; answer with OutboxStatus when all is delivered or time is up."""
+    """supervisor -> uploader: no more outcomes will come; answer OutboxStatus when all is delivered or time is up."""
 
     deadline_s: float  # seconds from now
 
 
-# -- Anybody -> Wallet --------------------------------------------------------------------------------------------------
+# -- Anybody -> Wallet ------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
