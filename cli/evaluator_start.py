@@ -6,6 +6,7 @@ import signal
 import stat
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,6 +14,9 @@ from ..errors import DcpError
 from ..evaluator_host.confinement import LAYERS, Limits, check
 from . import errors
 from .options import version_option
+
+if TYPE_CHECKING:
+    from ..evaluator_host.program import EvaluatorProgram
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -33,6 +37,13 @@ from .options import version_option
     default=4 * (os.cpu_count() or 1),
     show_default="4 for each core",
     help="Connections that -p serves at once.",
+)
+@click.option(
+    "--protocol",
+    type=click.Choice(["worker", "runs"]),
+    default="worker",
+    show_default=True,
+    help="Without FILES: speak to any DCP worker, slice by slice, or to an evaluator host of ours, in runs.",
 )
 @click.option(
     "--memory",
@@ -59,6 +70,7 @@ def command(
     port: int | None,
     listen: str,
     max_evaluators: int,
+    protocol: str,
     memory: int,
     allow_weaker: tuple[str, ...],
     only_check: bool,
@@ -81,11 +93,22 @@ def command(
         return _check(as_json)
     if stdio and port is not None:
         raise click.UsageError("--stdio and --port exclude each other")
-    limits = Limits(memory_mb=memory)
+    from ..evaluator_host.program import MESSAGE_SANDBOX_FILES, EvaluatorProgram
+
+    if not files and protocol == "worker":
+        files = MESSAGE_SANDBOX_FILES
+    if port is None and stat.S_ISREG(os.fstat(1).st_mode):
+        raise DcpError(
+            "standard output is a file, which an evaluator may not write; put a pipe between: | cat > FILE",
+            code="ESTDOUT",
+        )
+    program = EvaluatorProgram(
+        files or None, limits=Limits(memory_mb=memory), allow_weaker=frozenset(allow_weaker)
+    )
     if port is None:
-        _become_evaluator(files, limits, frozenset(allow_weaker))
+        _become_evaluator(program)
     else:
-        _listen(files, limits, frozenset(allow_weaker), listen, port, max_evaluators)
+        _listen(program, listen, port, max_evaluators)
     return 0
 
 
@@ -101,28 +124,18 @@ def _check(as_json: bool) -> int:
     return 0 if all(status.available for status in statuses) else errors.FAILED
 
 
-def _become_evaluator(files: tuple[Path, ...], limits: Limits, allow_weaker: frozenset[str]) -> None:
+def _become_evaluator(program: "EvaluatorProgram") -> None:
     """Confine this very process and become deno: no process and no copying in between."""
-    from ..evaluator_host.program import ENVIRONMENT, EvaluatorProgram
+    from ..evaluator_host.program import ENVIRONMENT
 
-    if stat.S_ISREG(os.fstat(1).st_mode):
-        raise DcpError(
-            "standard output is a file, which an evaluator may not write; put a pipe between: | cat > FILE",
-            code="ESTDOUT",
-        )
-    program = EvaluatorProgram(files or None, limits=limits, allow_weaker=allow_weaker)
     os.chdir("/")
     program.plan.apply()
     os.execve(program.command[0], program.command, ENVIRONMENT)
 
 
-def _listen(
-    files: tuple[Path, ...], limits: Limits, allow_weaker: frozenset[str], address: str, port: int, most: int
-) -> None:
+def _listen(program: "EvaluatorProgram", address: str, port: int, most: int) -> None:
     from ..evaluator_host.listener import EvaluatorListener
-    from ..evaluator_host.program import EvaluatorProgram
 
-    program = EvaluatorProgram(files or None, limits=limits, allow_weaker=allow_weaker)
     listener = EvaluatorListener(program, address, port, most=most)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: listener.stop())

@@ -23,7 +23,9 @@ JOB = encode_assign(job="j", work_function="x => x ? x * x : (() => { for (;;); 
 @contextmanager
 def listening(*options: str) -> Iterator[tuple["subprocess.Popen[str]", int]]:
     skip_unless_confined()
-    process = subprocess.Popen([*COMMAND, "-p", "0", *options], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [*COMMAND, "-p", "0", "--protocol", "runs", *options], stdout=subprocess.PIPE, text=True
+    )
     assert process.stdout is not None
     try:
         line = process.stdout.readline()
@@ -47,7 +49,9 @@ def read_until(stream: socket.SocketIO, part: bytes) -> bytes:
 def test_one_evaluator_on_stdin_and_stdout() -> None:
     """The very process becomes the evaluator: a job's lines in, its results out, then its exit status."""
     skip_unless_confined()
-    process = subprocess.Popen(COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    process = subprocess.Popen(
+        [*COMMAND, "--protocol", "runs"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
     assert process.stdin is not None
     assert process.stdout is not None
     process.stdin.write(JOB + encode_run(1, 1, 3, b"[1,2,3]"))
