@@ -213,6 +213,7 @@ def test_nothing_is_lost_or_done_twice(events: list[str]) -> None:
     assert wire.alice.served == [number for number, event in enumerate(events) if event == "ask back"]
 
 
+@settings(deadline=None)
 @given(st.lists(st.booleans(), max_size=6))
 def test_a_handshake_that_is_cut_begins_anew_or_goes_on(steps: list[bool]) -> None:
     """However far the handshake came, the initiator gets its session with a target that may be a new one."""
@@ -427,6 +428,7 @@ json_values = st.recursive(
 FIELDS = ["id", "type", "payload", "auth", "dcpsid", "time", "ackToken", "nonce", "token", "success"]
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(
         st.sampled_from(FIELDS), json_values | st.sampled_from(["ack", "request", "response", "batch"])

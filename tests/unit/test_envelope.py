@@ -4,7 +4,7 @@ import asyncio
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dcp_worker.protocol.dcp.address import Address, AddressError, parse_address
@@ -69,6 +69,7 @@ def test_bad_keys_are_refused_without_showing_them(secret: str) -> None:
     assert not secret or secret not in str(caught.value)
 
 
+@settings(deadline=None)
 @given(message=st.binary(max_size=200))
 def test_signatures_recover_their_signer(message: bytes) -> None:
     """A signature names its signer, also after a trip over the wire, and another one for another message."""
@@ -160,6 +161,7 @@ def test_a_body_must_be_an_object(body: str) -> None:
         open_envelope(sealed)
 
 
+@settings(deadline=None)
 @given(text=st.text(max_size=100))
 def test_nonsense_is_no_envelope(text: str) -> None:
     """Arbitrary text raises EnvelopeError and nothing else."""

@@ -67,6 +67,7 @@ def test_dumps_equals_stringify(stringify: Any, value: Any) -> None:
     assert js_json.dumps(value) == stringify(json.dumps(value))
 
 
+@settings(deadline=None)
 @given(value=values)
 def test_what_is_printed_reads_back_the_same(value: Any) -> None:
     """Printing, reading and printing again changes nothing."""

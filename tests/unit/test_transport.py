@@ -4,7 +4,7 @@ import json
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dcp_worker.protocol.dcp.transport import Transport, TransportError
@@ -26,6 +26,7 @@ def fragment(message: object, seq: object, total: object, body: str) -> str:
     return f"E{len(header):04x}C{header}{body}"
 
 
+@settings(deadline=None)
 @given(text=st.text(st.characters(min_codepoint=32), max_size=300).map(lambda text: "{" + text * 20))
 def test_long_messages_arrive_as_they_were(text: str) -> None:
     """Whatever the characters, frames keep to the size in UTF-16 units and the message comes out whole."""
@@ -132,6 +133,7 @@ def test_a_long_conversation_is_not_bounded() -> None:
         assert [message for frame in sender.outgoing(text) for message in receiver.incoming(frame)] == [text]
 
 
+@settings(deadline=None)
 @given(frame=st.text(max_size=50) | st.text(max_size=50).map(lambda text: "E" + text))
 def test_arbitrary_frames_raise_nothing_else(frame: str) -> None:
     """A hostile frame is refused or ignored, never a crash."""
