@@ -40,7 +40,8 @@ def test_changed_prototypes_neither_break_nor_steer_it() -> None:
       for (let i = 0; i < types.length; i++) {
         const names = ownKeys(types[i].prototype);
         for (let j = 0; j < names.length; j++) {
-          if (!getOwnPropertyDescriptor(types[i].prototype, names[j]).configurable || names[j] === "constructor") continue;
+          const { configurable } = getOwnPropertyDescriptor(types[i].prototype, names[j]);
+          if (!configurable || names[j] === "constructor") continue;
           defineProperty(types[i].prototype, names[j], { get: evil, set: evil, configurable: true });
         }
       }
@@ -107,7 +108,8 @@ def test_hostile_nodes_are_refused() -> None:
         deep = {"arr": [deep]}
     said = run(
         """
-      const refused = given.map((node) => { try { KVIN.unmarshalNode(node); return "read"; } catch (e) { return e.name; } });
+      const outcome = (node) => { try { KVIN.unmarshalNode(node); return "read"; } catch (e) { return e.name; } };
+      const refused = given.map(outcome);
       return [refused, KVIN.unmarshalNode({ arr: [1, { lst: 2 }] })];
     """,
         [*HOSTILE, deep],
@@ -124,7 +126,9 @@ def test_what_cannot_be_written_throws() -> None:
     said = run("""
       let deep = 1, plain = 1;
       for (let i = 0; i < 300; i++) { deep = [deep, undefined]; plain = [plain]; }
-      const attempt = (value, version) => { try { KVIN.marshalNode(value, version); return "written"; } catch (e) { return e.message; } };
+      const attempt = (value, version) => {
+        try { KVIN.marshalNode(value, version); return "written"; } catch (e) { return e.message; }
+      };
       return [attempt(Promise.resolve(1), "v9"), attempt(deep, "v9"), attempt(plain, "v9"), attempt([undefined], "v7")];
     """)
 
