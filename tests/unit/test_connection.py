@@ -232,6 +232,19 @@ def test_a_handshake_that_is_cut_begins_anew_or_goes_on(steps: list[bool]) -> No
     assert wire.bob.served == ["hello"]
 
 
+def test_a_resumed_session_begins_as_the_reference_does() -> None:
+    """The first word on a new transport is the last acknowledgement, naming the session; then a keepalive."""
+    wire = session()
+    dcpsid = wire.alice.machine.dcpsid
+    wire.lose()
+    wire.connect()
+    ack, keepalive = map(json.loads, wire.alice.out)
+
+    assert (ack["type"], ack["dcpsid"]) == ("ack", dcpsid)
+    assert keepalive["payload"]["operation"] == "keepalive"
+    assert [json.loads(body)["type"] for body in wire.bob.out] == ["ack"]
+
+
 def test_goodbye() -> None:
     """Both sides end when one closes, and each knows how."""
     wire = session()
