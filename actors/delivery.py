@@ -36,7 +36,7 @@ class Receipt:
     """What the scheduler has said about outcomes of one job."""
 
     job: str
-    slices: int
+    slices: int  # that it did not have yet; of a refusal, all
     payment: int  # 10^-18 DCC
     metrics: str  # JSON text, or ""
     refusal: str = ""  # why they were not taken; they are not sent again
@@ -96,7 +96,9 @@ def read_bulk(shipment: Shipment, payload: Any) -> list[Receipt] | None:
             message = error.get("message", "") if isinstance(error, Mapping) else error
             receipts.append(Receipt(task.job, slices, 0, "", f"{message} ({code})"[:500]))
         else:
-            receipts.append(Receipt(task.job, slices, _amount(batch.get("payment")), _metrics(batch)))
+            accepted = batch.get("accepted")
+            fresh = accepted if type(accepted) is int and 0 <= accepted <= slices else slices
+            receipts.append(Receipt(task.job, fresh, _amount(batch.get("payment")), _metrics(batch)))
     return receipts
 
 

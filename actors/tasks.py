@@ -78,7 +78,7 @@ class _Result:
     def add(self, task: FetchedTask, entries: list[Any], loaded: LoadedJob | DcpError) -> None:
         """Read the slices of one job; what is wrong with them is the matter of this job only."""
         ranged = not isinstance(loaded, DcpError) and bool(loaded.artifacts.input_range)
-        numbers = _numbers(entries)
+        numbers = _numbers(entries, task.one_by_one)
         problem = loaded if isinstance(loaded, DcpError) else None
         stretches: tuple[Stretch, ...] = ()
         if problem is None:
@@ -107,11 +107,13 @@ class _Result:
         )
 
 
-def _numbers(entries: list[Any]) -> list[tuple[int, int]]:
+def _numbers(entries: list[Any], one_by_one: bool) -> list[tuple[int, int]]:
     found: list[tuple[int, int]] = []
     for entry in entries:
         entry = _must_map(entry)
-        first, count = entry.get("first", entry.get("sliceNumber")), entry.get("count", 1)
+        first, count = (
+            (entry.get("sliceNumber"), 1) if one_by_one else (entry.get("first"), entry.get("count"))
+        )
         if (
             type(first) is not int
             or type(count) is not int
@@ -127,7 +129,7 @@ def _numbers(entries: list[Any]) -> list[tuple[int, int]]:
 def _runs(task: str, entries: list[Any], ranged: bool) -> tuple[Stretch, ...]:
     stretches = []
     for entry in entries:
-        first, count = entry["first"], entry.get("count", 1)
+        first, count = entry["first"], entry["count"]
         values = entry.get("values")
         if ranged:
             stretches.append(Stretch(task, first, count, None))
