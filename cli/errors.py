@@ -50,7 +50,8 @@ def _ending(work: Callable[[], object], program: str) -> int:
 
 def _tell_defect(error: Exception, program: str) -> None:
     """To the logs when they are set up, else to stderr (loguru's default output shows variables)."""
-    if f"{__package__}.logs" in sys.modules:
+    logs = sys.modules.get(f"{__package__}.logs")
+    if logs is not None and logs.state.ready:
         from loguru import logger
 
         logger.opt(exception=error).error("{} met a defect of its own", program)

@@ -37,6 +37,15 @@ _SECRET = re.compile(
 )
 
 
+class _State:
+    """Whether the outputs are ours; loguru's own default one prints the values of variables."""
+
+    ready = False
+
+
+state = _State()
+
+
 class LogOutputError(DcpError):
     """An output of the logs cannot be used."""
 
@@ -60,6 +69,7 @@ def set_up(settings: "Log", program: str) -> None:
         else:
             logger.add(_opened(target), format=_console_format, colorize=False, **rules)
     _take_over_standard_logging()
+    state.ready = True
 
 
 def _parsed(text: str, level: str) -> tuple[str, str, str]:
