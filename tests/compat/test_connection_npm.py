@@ -1,4 +1,4 @@
-"""Unmodified npm dcp-client talks to our server through its own protocol layer."""
+"""Unmodified npm dcp-client, of the 5.x and the 4.x line, talks to our server through its own protocol layer."""
 
 import asyncio
 import json
@@ -6,12 +6,13 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pytest
 from aiohttp import web
-from dcp_worker.tests.npm import node_binary, npm_packages
 
 from dcp_worker.protocol.dcp import bootstrap
 from dcp_worker.protocol.dcp.target import OperationError, Peer, Request
 from dcp_worker.tests import wire
+from dcp_worker.tests.npm import node_binary, npm_packages
 
 PROGRAM = Path(__file__).with_name("connection_client.js")
 SERVICE = "/job-submit/"
@@ -74,9 +75,10 @@ async def _talk(modules: Path, home: Path) -> list[dict[str, Any]]:
         return [json.loads(line) for line in output.decode("utf-8").splitlines() if line.startswith("{")]
 
 
-def test_npm_connection(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", ["5.6.1", "4.4.29"])
+def test_npm_connection(version: str, tmp_path: Path) -> None:
     """Requests, refusals, batches, fragments, requests to the client, a cut wire, a new server: all work."""
-    said = asyncio.run(_talk(npm_packages({"dcp-client": "5.6.1"}), tmp_path / "home"))
+    said = asyncio.run(_talk(npm_packages({"dcp-client": version}), tmp_path / "home"))
     facts = {key: value for line in said for key, value in line.items()}
 
     assert facts["echo"] == {"2": "b", "1": "a", "text": "é😀", "small": 1e-7, "half": "\ud800"}
