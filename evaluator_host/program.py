@@ -1,6 +1,7 @@
 """What an evaluator is started from: deno, the setup files, the walls around it."""
 
 import functools
+import gc
 import os
 import subprocess
 from collections.abc import Sequence
@@ -125,6 +126,7 @@ def spawn(program: EvaluatorProgram, stdin: int, stdout: int, stderr: int) -> "s
     reader, writer = os.pipe2(os.O_CLOEXEC)
 
     def confine() -> None:
+        gc.disable()  # a finalizer of the parent's garbage has no business here
         try:
             program.plan.apply()
         except ConfinementError as error:

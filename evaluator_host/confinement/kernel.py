@@ -13,6 +13,7 @@ from typing import Any
 LIBC = ctypes.PyDLL(None, use_errno=True)
 LIBC.syscall.restype = ctypes.c_long
 LIBC.prctl.restype = ctypes.c_int
+LIBC.unshare.restype = ctypes.c_int  # looked up now: the loader's lock may be held by somebody at a fork
 
 MACHINE = platform.machine()
 
