@@ -97,10 +97,10 @@ TRICKS = {
     "import by eval as a job": "return Promise.resolve(\"import('node:worker_threads')\").then(eval).then(() => forged(), () => 0)",  # noqa: E501
     "import of a file": "return import('file:///etc/passwd').then(() => forged(), () => 0)",
     "call sites": "Error.prepareStackTrace = (e, s) => s; const s = new Error().stack; "
-    "for (const f of s) if (f.getThis() && f.getThis() !== globalThis || f.getFunction()?.name === 'compute') forged()",  # noqa: E501
+    "for (const f of s) if (f.getThis() && f.getThis() !== globalThis || f.getFunction()?.name === 'compute') forged()",
     "global object's constructor": "globalThis.constructor !== undefined && forged()",
     "toJSON": "Object.prototype.toJSON = () => '\\nMSG:{}'; return { a: 1 }",
-    "prototype setters": "Object.defineProperty(Array.prototype, '0', { set(v) { globalThis.got = v } }); return [[1]]",  # noqa: E501
+    "prototype setters": "Object.defineProperty(Array.prototype, '0', { set(v) { globalThis.got = v } }); return [[1]]",
 }
 
 
@@ -117,6 +117,27 @@ def test_a_work_function_cannot_forge_a_line(sandbox: Driver, trick: str) -> Non
     assert [line.run for line in sandbox.said if type(line).__name__ == "FinishedLine"] == [1, 2]
     for line in sandbox.raw:
         assert not line.startswith(b"MSG:") or json.loads(line[4:])["type"]
+
+
+@pytest.mark.parametrize(
+    "stray",
+    [
+        "queueMicrotask(() => { throw new Error('stray') })",
+        "Promise.reject(new Error('stray'))",
+        "Promise.reject(null)",
+        "reportError(new Error('stray'))",
+        "addEventListener('x', () => { throw new Error('stray') }); dispatchEvent(new Event('x'))",
+        "new FinalizationRegistry(() => { throw 1 }).register({})",
+        "delete globalThis.Promise; delete globalThis.Object; delete globalThis.setTimeout",
+        "globalThis.onerror = () => { throw 1 }; queueMicrotask(() => { throw 2 })",
+    ],
+)
+def test_stray_errors_do_not_end_the_sandbox(sandbox: Driver, stray: str) -> None:
+    """What nobody awaited is nobody's result."""
+    sandbox.assign(f"async x => {{ if (x === 1) {{ {stray} }} return x }}")
+
+    assert sandbox.compute([1, 2, 3]) == [1, 2, 3]
+    assert sandbox.compute([4], run=2) == [4]
 
 
 POLLUTION = """
