@@ -86,10 +86,10 @@ def test_arguments_and_exit_code_are_the_programs(tmp_path: Path) -> None:
     """localexec stands between shell and program without being noticed."""
     program = tmp_path / "program.py"
     program.write_text("import sys; print('arguments', sys.argv[1:], __name__); sys.exit(7)")
-    run = localexec(tmp_path, program, "--flag", "value")
+    run = localexec(tmp_path, program, "--flag", "value", "--version")
 
     assert run.wait() == 7
-    assert "arguments ['--flag', 'value'] __main__" in run.output
+    assert "arguments ['--flag', 'value', '--version'] __main__" in run.output
     assert leftovers(tmp_path) == []
 
 
