@@ -101,6 +101,14 @@ class Program:
                 continue
 
 
+def is_alive(process: psutil.Process) -> bool:
+    """Whether a process still runs; one that waits for its parent to take notice does not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def command(name: str) -> str:
     """The path of one of our commands, as installed beside the running interpreter."""
     return str(Path(sys.executable).with_name(name))

@@ -1,11 +1,10 @@
 """A whole stack, `dcp up`, in its own folders: what the end-to-end tests run against."""
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from dcp_worker.tests.programs import Program, command
+from dcp_worker.tests.programs import Program, command, is_alive, wait_until
 
 
 class Stack:
@@ -46,7 +45,7 @@ def running_stack(folder: Path, arguments: Sequence[str] = ()) -> Iterator[Stack
     try:
         yield stack
         started = stack.program.descendants()
-        assert stack.program.interrupt() == 130 or os.name != "posix"
-        assert [process for process in started if process.is_running()] == []
+        assert stack.program.interrupt() == 130
+        wait_until(lambda: not any(map(is_alive, started)), "everything that the stack started to be gone", 10)
     finally:
         stack.program.stop()

@@ -18,12 +18,12 @@ async function main() {
 main().then(() => process.exit(0), (error) => { console.error(error); process.exit(1); });
 """
 
-KINDS = """
+KINDS = r"""
 'use strict';
 async function main() {
   await require('dcp-client').init();
   const compute = require('dcp/compute');
-  const inputs = [new Uint8Array([1, 2, 255]), { a: [1, { b: null }] }, 'ünï\u{1F600}', new Date(5), -0, NaN, 1.5e300];
+  const inputs = [new Uint8Array([1, 2, 255]), { a: [1, { b: null }] }, 'ünï\u{1F600}', new Date(5), NaN, 1.5e300, undefined, true, null];
   const job = compute.for(inputs, function (x, extra) { progress(1); return { x, extra }; }, [new Float64Array([0.5])]);
   const results = Array.from(await job.exec());
   const assert = require('assert');
