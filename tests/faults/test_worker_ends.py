@@ -161,6 +161,6 @@ def test_two_workers_with_one_data_folder(lab: Lab) -> None:
     first = lab.worker("first", "--no-local-host")
     first.wait_for("found the scheduler")
     second = lab.worker("second", "--no-local-host")
-    assert second.wait(20) != 0
+    assert second.wait() != 0
     assert "another worker uses the outbox" in second.output
     assert "Traceback" not in second.output
