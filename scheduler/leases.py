@@ -7,7 +7,9 @@ import asyncio
 
 from loguru import logger
 from sqlalchemy.engine import Connection
+from sqlalchemy.exc import SQLAlchemyError
 
+from ..errors import DcpError
 from .core import Core, Workers
 from .outcomes import News, must_find
 from .planning import extended_deadline
@@ -16,6 +18,7 @@ from .store import slices
 from .store.intervals import SliceRun, State
 
 SHORTEST_SLEEP_S = 0.05
+RETRY_S = 5.0
 
 
 def expire(connection: Connection, workers: Workers, settings: SchedulerSettings, now: float) -> list[News]:
@@ -38,15 +41,21 @@ def expire(connection: Connection, workers: Workers, settings: SchedulerSettings
 async def keep_leases(core: Core) -> None:
     """Runs as long as the scheduler does."""
     while True:
-        core.leases_changed.clear()
-        deadline = await core.store.read(slices.next_deadline)
-        timeout = None if deadline is None else max(deadline - core.now(), SHORTEST_SLEEP_S)
         try:
-            # A lease that is new may end before all others.
-            await asyncio.wait_for(core.leases_changed.wait(), timeout)
-            continue
-        except TimeoutError:
-            pass
+            await _next_end(core)
+        except (DcpError, SQLAlchemyError) as error:
+            logger.error("leases could not be looked after, next try in {:.0f} s: {}", RETRY_S, error)
+            await asyncio.sleep(RETRY_S)
+
+
+async def _next_end(core: Core) -> None:
+    """Wait for the next lease to end, or for one that may end before it."""
+    core.leases_changed.clear()
+    deadline = await core.store.read(slices.next_deadline)
+    timeout = None if deadline is None else max(deadline - core.now(), SHORTEST_SLEEP_S)
+    try:
+        await asyncio.wait_for(core.leases_changed.wait(), timeout)
+    except TimeoutError:
         for news in await core.store.write(
             lambda connection: expire(connection, core.workers, core.settings, core.now())
         ):
