@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import socketio  # type: ignore[import-untyped]
 from aiohttp import web
@@ -121,6 +121,7 @@ class ConnectionServer:
         self._services: dict[str, _Service] = {}
         self._lines: dict[str, _Line] = {}
         self._websockets: dict[str, asyncio.Transport] = {}  # of those that began with long polling
+        self._silences: dict[int, asyncio.TimerHandle] = {}  # by the id of a WebSocket's request
         self._sessions: dict[str, Session] = {}
         self._service_of: dict[Session, _Service] = {}
         self._lingering: dict[Session, asyncio.TimerHandle] = {}  # oldest first
@@ -185,19 +186,24 @@ class ConnectionServer:
             return web.Response(status=503, text="shutting down")
         whole = _WholeBody(request) if request.method == "POST" else request
         upgraded, socket = request.query.get("sid"), _websocket_of(request)
-        if upgraded and socket is not None:
+        if socket is None:
+            return cast(web.StreamResponse, await self._sio.handle_request(whole))
+        if upgraded is None:
+            timer = asyncio.get_running_loop().call_later(_HANDSHAKE_S, self._silent, request)
+            self._silences[id(request)] = timer
+        else:
             self._websockets[upgraded] = socket
         try:
-            response: web.StreamResponse = await self._sio.handle_request(whole)
+            return cast(web.StreamResponse, await self._sio.handle_request(whole))
         finally:
-            if upgraded and socket is not None:
-                self._websockets.pop(upgraded, None)
-        return response
+            self._spoke(request)
+            self._websockets.pop(upgraded or "", None)
 
     # -- sockets -----------------------------------------------------------------------------------
 
     async def _connected(self, sid: str, environ: dict[str, Any], _auth: Any = None) -> bool:
         request: web.Request = environ["aiohttp.request"]
+        self._spoke(request)
         service = self._services.get(request.path)
         if service is None:
             return False
@@ -253,6 +259,17 @@ class ConnectionServer:
         if line.session is not None:
             line.session.detach(line.channel)
             self._linger(line)
+
+    def _silent(self, request: web.Request) -> None:
+        """On this WebSocket nobody has spoken socket.io."""
+        logger.warning("connection from {} is dropped: silent for {} s", request.remote, _HANDSHAKE_S)
+        if request.transport is not None:
+            request.transport.abort()
+
+    def _spoke(self, request: web.Request) -> None:
+        timer = self._silences.pop(id(request), None)
+        if timer is not None:
+            timer.cancel()
 
     def _hesitant(self, line: _Line) -> None:
         if line.session is None or line.session.dcpsid is None:

@@ -31,6 +31,11 @@ async function main() {
   const asked = await connection.request('askBack', { question: 7 });
   say({ asked: asked.payload });
 
+  const keystore = await new wallet.Keystore(null, '');
+  const request = new connection.Request('allowed', { text: 'é😀', 2: 1e-7, 1: [] });
+  await request.authorize(keystore);
+  say({ allowed: (await request.send()).payload, account: String(keystore.address) });
+
   say({ keepalive: (await connection.keepalive()).payload });
   // The server cuts the wire before it answers; the answer comes over the next one.
   const during = [1, 2, 3].map((i) => connection.request('cut', i));

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from dcp_worker.protocol.dcp import bootstrap
-from dcp_worker.protocol.dcp.target import OperationError, Peer, Request
+from dcp_worker.protocol.dcp.target import OperationError, Peer, Request, verify_allow
 from dcp_worker.tests import wire
 from dcp_worker.tests.npm import node_binary, npm_packages
 
@@ -36,6 +36,8 @@ async def _talk(modules: Path, home: Path) -> list[dict[str, Any]]:
                 raise OperationError("no such luck", code="ENOLUCK")
             case "askBack":
                 return await peer.request("event", request.data)
+            case "allowed":
+                return list(verify_allow(request, guardian=signer.address, accessor=peer.owner))
             case "cut":
                 relay.cut()
                 return request.data
@@ -87,6 +89,7 @@ def test_npm_connection(version: str, tmp_path: Path) -> None:
     assert facts["length"] == 900_000  # three fragments each way
     assert facts["many"] == list(range(50))
     assert facts["asked"] == {"heard": {"question": 7}}
+    assert facts["allowed"] == [facts["account"]]
     assert facts["keepalive"] == {"success": True}
     assert facts["cut"] == [1, 2, 3]
     assert len({line["dcpsid"] for line in said if "dcpsid" in line}) == 1

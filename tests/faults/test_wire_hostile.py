@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 from loguru import logger
 
+from dcp_worker.protocol.dcp import target
 from dcp_worker.protocol.dcp.connection import Connection as Machine
 from dcp_worker.protocol.dcp.connection import Role
 from dcp_worker.protocol.dcp.envelope import open_envelope, seal
@@ -217,6 +218,35 @@ def test_somebody_else_within_a_session() -> None:
         await attacker.say(await seal(await attacker.body(), wire.new_signer()))
 
     against(attack, logged="is signed by")
+
+
+def test_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who opens a socket and does not begin a session is dropped after a while."""
+    monkeypatch.setattr(target, "_HANDSHAKE_S", 0.3)
+
+    async def attack(_attacker: Raw) -> None:
+        pass
+
+    against(attack, logged="no session after")
+
+
+def test_a_socket_without_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same for a WebSocket on which not even socket.io is spoken."""
+    monkeypatch.setattr(target, "_HANDSHAKE_S", 0.3)
+
+    async def test() -> None:
+        async with wire.serving({PATH: nobody}) as server, aiohttp.ClientSession() as http:
+            address = server.url(PATH) + "dcp5/socketio/?EIO=4&transport=websocket"
+            async with http.ws_connect(address) as socket, wire.connected(server.url(PATH)) as honest:
+                assert (await socket.receive_str()).startswith("0{")
+                assert (await socket.receive(timeout=20)).type is not aiohttp.WSMsgType.TEXT
+                assert honest.connected
+
+    asyncio.run(test())
+
+
+async def nobody(_peer: Peer, _request: Request) -> Any:
+    raise AssertionError("nobody asks")
 
 
 def test_a_session_cannot_be_taken_over() -> None:
