@@ -3,7 +3,7 @@
 That is where each host is, the artifacts of jobs, and the authorisations under which slices came.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 
@@ -15,7 +15,9 @@ from .intervals import count_of
 from .local_messages import FetchedTask, LoadedJob, WorkFetched
 from .planning import Planner
 from .requests import Capacity, StatusEntry, WorkerFacts, request_work, status, work_emit
-from .scheduler_link import SchedulerLink
+
+if TYPE_CHECKING:
+    from .scheduler_link import SchedulerLink
 
 UPLOADER = Address(b"", "uploader")
 WAIT_MS = 30_000
@@ -25,7 +27,7 @@ WAIT_MS = 30_000
 class Hands:
     """Belongs to one supervisor and works on its thread."""
 
-    def __init__(self, actor: Actor, planner: Planner, link: SchedulerLink, facts: WorkerFacts) -> None:
+    def __init__(self, actor: Actor, planner: Planner, link: "SchedulerLink", facts: WorkerFacts) -> None:
         self.peers: dict[str, bytes] = {}  # where each host is
         self.jobs: dict[str, LoadedJob] = {}
         self.tasks: dict[str, FetchedTask] = {}

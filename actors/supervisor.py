@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 
@@ -41,8 +41,10 @@ from .local_messages import (
 )
 from .planning import Planner
 from .requests import WorkerFacts, goodbye, notify, status
-from .scheduler_link import SchedulerLink
 from .timers import TimerHandle
+
+if TYPE_CHECKING:
+    from .scheduler_link import SchedulerLink
 
 NOTIFY_S = 60.0
 """A worker with slices is heard at the scheduler at least this often, however long they take."""
@@ -85,7 +87,7 @@ class Supervisor(HostDesk):
         name: str,
         *,
         planner: Planner,
-        link: SchedulerLink,
+        link: "SchedulerLink",
         facts: WorkerFacts,
         lost_after_s: float,
         on_done: Callable[[], None],

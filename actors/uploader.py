@@ -8,7 +8,7 @@ that it never will.
 import random
 import time
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 
@@ -42,7 +42,9 @@ from .intervals import IntervalSet
 from .local_messages import Answer, LinkState, NoAnswer, OutboxBlocked
 from .outbox import Outbox, OutboxError, OutcomeRow, Task
 from .requests import WorkerFacts, dcc
-from .scheduler_link import SchedulerLink
+
+if TYPE_CHECKING:
+    from .scheduler_link import SchedulerLink
 
 COMMIT_EVERY_S = 0.025
 """A stream of outcomes is committed this often; one that comes alone is committed at once."""
@@ -75,7 +77,7 @@ class ResultUploader(Actor):
         name: str,
         *,
         outbox: Outbox,
-        link: SchedulerLink,
+        link: "SchedulerLink",
         facts: WorkerFacts,
         max_bytes: int = MAX_OUTBOX_BYTES,
     ) -> None:

@@ -30,7 +30,6 @@ from .local_messages import PeerGone, StopWork
 from .outbox import Outbox
 from .planning import Planner
 from .requests import PUBLIC_GROUP, Group, WorkerFacts
-from .scheduler_link import SchedulerLink, WalletSigner
 from .supervisor import Supervisor
 from .uploader import MAX_OUTBOX_BYTES, ResultUploader
 from .wallet import Wallet, load_or_create_key, resource_dir
@@ -86,8 +85,13 @@ def run_worker(settings: WorkerSettings, *, on_bound: Callable[[str], None] | No
     payment = parse_address(settings.payment_address) if settings.payment_address else keys["payment"].address
     outbox = Outbox(settings.data_dir / "outbox.db", durable=settings.durable)
     runtime = _runtime_dir()
-    board = Switchboard("supervisor", on_failure=state.on_failure)
     local: LocalHost | None = None
+    if settings.start_local_host:  # at once: it starts beside us, and connects when our socket is there
+        local = LocalHost(_host_command(settings, f"ipc://{runtime}/supervisor"))
+        local.start()
+    from .scheduler_link import SchedulerLink, WalletSigner  # the DCP wire takes a while to import
+
+    board = Switchboard("supervisor", on_failure=state.on_failure)
     link: SchedulerLink | None = None
     try:
         facts = WorkerFacts(
@@ -120,15 +124,12 @@ def run_worker(settings: WorkerSettings, *, on_bound: Callable[[str], None] | No
         ResultUploader.start(
             board, "uploader", outbox=outbox, link=link, facts=facts, max_bytes=settings.outbox_max_bytes
         )
-        endpoint = board.bind(f"ipc://{runtime}/supervisor", None, partial(_on_gone, board))
+        board.bind(f"ipc://{runtime}/supervisor", None, partial(_on_gone, board))
         _bind_for_others(settings, resources, board, on_bound)
         link.start()
         logger.info(
             "worker {} earns for {}; it waits for work from {}", facts.worker, payment, settings.scheduler
         )
-        if settings.start_local_host:
-            local = LocalHost(_host_command(settings, endpoint))
-            local.start()
         with _Signals(state, board, local, settings.stop_within_s):
             state.wait()
         return state.status
