@@ -63,8 +63,13 @@ class Channel:
             await self._send(self._transport.announcement())
             while (body := await self._outbox.get()) is not None:
                 sealed = await seal(body, self._signer)
-                for frame in self._transport.outgoing(sealed):
+                frames = self._transport.outgoing(sealed)
+                for frame in frames:
                     await self._send(frame)
+                    if len(frames) > 1:
+                        await asyncio.sleep(
+                            0
+                        )  # a library that only queues would never let others have a turn
             await asyncio.sleep(_LAST_WORDS_S)
         except DcpError as error:
             logger.error("a message could not be signed and sent: {}", error)

@@ -1,7 +1,7 @@
 """How socket.io packets are read and written: fast, and with hostile ones made harmless."""
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import engineio.payload  # type: ignore[import-untyped]
 import socketio.packet  # type: ignore[import-untyped]
@@ -9,6 +9,9 @@ from loguru import logger
 
 from . import js_json
 from .transport import FRAGMENT_SIZE
+
+if TYPE_CHECKING:
+    from aiohttp import web
 
 PACKET_LIMIT = 16 * FRAGMENT_SIZE
 """Bytes of the largest packet: one fragment in which each character takes three bytes, escaped twice over."""
@@ -69,3 +72,17 @@ def library_logger() -> logging.Logger:
         quiet.propagate = False
         quiet.addHandler(_Forward())
     return quiet
+
+
+class WholeBody:
+    """A request whose body is read whole: the library asks once, and aiohttp gives what has come so far."""
+
+    def __init__(self, request: "web.Request") -> None:
+        self._request = request
+        self.content = self
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._request, name)
+
+    async def read(self, length: int) -> bytes:
+        return await self._request.content.readexactly(length)

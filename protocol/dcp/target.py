@@ -19,7 +19,7 @@ from .address import Address
 from .channel import MAX_MESSAGE, Channel
 from .connection import Role
 from .envelope import Opened
-from .packets import MALFORMED, PACKET_LIMIT, Packet, SocketJson, library_logger
+from .packets import MALFORMED, PACKET_LIMIT, Packet, SocketJson, WholeBody, library_logger
 from .request import OperationError, Request, verify_allow
 from .session import ConnectionLost, Session
 from .signer import Signer
@@ -83,20 +83,6 @@ class _Line:
     remote: str
     session: Session | None = None
     timer: asyncio.TimerHandle | None = None
-
-
-class _WholeBody:
-    """A request whose body is read whole: the library asks once, and aiohttp gives what has come so far."""
-
-    def __init__(self, request: web.Request) -> None:
-        self._request = request
-        self.content = self
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._request, name)
-
-    async def read(self, length: int) -> bytes:
-        return await self._request.content.readexactly(length)
 
 
 class ConnectionServer:
@@ -184,7 +170,7 @@ class ConnectionServer:
             return web.Response(status=503, text="too many connections")
         if self._closing and "sid" not in request.query:
             return web.Response(status=503, text="shutting down")
-        whole = _WholeBody(request) if request.method == "POST" else request
+        whole = WholeBody(request) if request.method == "POST" else request
         upgraded, socket = request.query.get("sid"), _websocket_of(request)
         if socket is None:
             return cast(web.StreamResponse, await self._sio.handle_request(whole))
