@@ -9,6 +9,7 @@ of a job are small and never dropped.
 import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Protocol
@@ -28,6 +29,9 @@ STOP_REPEATS_S = (3.0, 10.0, 30.0)
 """When a stop event is sent again to one-slice clients that still listen: it may have come too early."""
 COALESCE_S = 0.003
 """What arrives within this time after the first event travels together with it."""
+STEADY_S = 0.1
+"""How often a steady stream of events is sent to one peer. The first of it goes at once, and so does the end of a job:
+each message costs both sides milliseconds, which then lack for computing when they share a box with the sandboxes."""
 IN_FLIGHT = 40
 """Events under way to one peer at once; the connection packs as many into one message."""
 MOST_MISSED = 1000
@@ -67,6 +71,8 @@ class _Outbox:
     waiting: deque[_Event] = field(default_factory=deque)
     size: int = 0
     sender: asyncio.Task[None] | None = None
+    sent_at: float = -1.0  # on the loop's clock
+    urgent: asyncio.Event = field(default_factory=asyncio.Event)  # something does not wait for the beat
     growing: dict[str, _Event] = field(default_factory=dict)  # by token: waits, and takes in what follows
     subscriptions: dict[str, _Subscription] = field(default_factory=dict)
 
@@ -257,14 +263,22 @@ class EventHub:
         event = _Event(token, name, fields, size)
         outbox.waiting.append(event)
         outbox.size += size
+        if name == "stop" or len(outbox.waiting) >= IN_FLIGHT:
+            outbox.urgent.set()
         if outbox.sender is None:
             outbox.sender = asyncio.get_running_loop().create_task(self._send(watcher, outbox))
         return event
 
     async def _send(self, watcher: Watcher, outbox: _Outbox) -> None:
+        loop = asyncio.get_running_loop()
         try:
-            await asyncio.sleep(COALESCE_S)
             while outbox.waiting:
+                if len(outbox.waiting) < IN_FLIGHT:
+                    rest = max(COALESCE_S, outbox.sent_at + STEADY_S - loop.time())
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(outbox.urgent.wait(), rest)
+                outbox.urgent.clear()
+                outbox.sent_at = loop.time()
                 batch = [outbox.waiting.popleft() for _ in range(min(IN_FLIGHT, len(outbox.waiting)))]
                 for event in batch:
                     outbox.growing.pop(event.token, None)

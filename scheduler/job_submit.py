@@ -186,6 +186,8 @@ def submit_job(
     jobs.create(connection, job, {**_document(submit, job), **counted})
     ledger.open_account(connection, submit.paymentAccount, ledger.attos(settings.opening_grant), now)
     ledger.open_account(connection, job.address)
+    # npm dcp-client hears of a refused submit, but waits for ever after a refused upload.
+    ledger.must_cover(connection, submit.paymentAccount, job.slice_price)
     if ranged and total:
         _reserve(connection, job, total, now)
         slices.set_runs(connection, job.id, [SliceRun(1, total, State.PENDING)])

@@ -68,11 +68,7 @@ def post(connection: Connection, amounts: Mapping[str, int], kind: str, referenc
             open_account(connection, account)
         after = (0 if row is None else int(row[0])) + amount
         if after < 0 and amount < 0 and account != ISSUER:
-            raise Refused(
-                "ENOFUNDS",
-                f"Account {account} holds {in_dcc(after - amount)} DCC, less than the {in_dcc(-amount)} "
-                "DCC that this needs. Transfer DCC to it, or offer less for a slice.",
-            )
+            raise _too_little(account, after - amount, -amount)
         connection.execute(_set_balance, {"of": account, "new_balance": after})
     result = connection.execute(insert(journal).values(time=now, kind=kind, reference=reference))
     number = result.inserted_primary_key
@@ -80,6 +76,21 @@ def post(connection: Connection, amounts: Mapping[str, int], kind: str, referenc
     connection.execute(
         insert(entries),
         [{"journal": number[0], "account": account, "amount": amount} for account, amount in amounts.items()],
+    )
+
+
+def must_cover(connection: Connection, account: str, amount: int) -> None:
+    """Raises Refused ENOFUNDS when an account holds less than an amount."""
+    balance = balance_of(connection, account)
+    if balance < amount:
+        raise _too_little(account, balance, amount)
+
+
+def _too_little(account: str, balance: int, needed: int) -> Refused:
+    return Refused(
+        "ENOFUNDS",
+        f"Account {account} holds {in_dcc(balance)} DCC, less than the {in_dcc(needed)} DCC that this needs. "
+        "Transfer DCC to it, or offer less for a slice.",
     )
 
 

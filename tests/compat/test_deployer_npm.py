@@ -136,3 +136,18 @@ def test_cancelling(tmp_path: Path) -> None:
     )
 
     assert "enough of it" in said
+
+
+def test_a_job_that_its_account_cannot_pay(tmp_path: Path) -> None:
+    """exec() rejects with a sentence that says what is missing."""
+    said = say(
+        tmp_path,
+        """
+        const job = compute.for([1, 2], function (x) { progress(); return x });
+        job.setPaymentAccountKeystore(payment);
+        try { await job.exec(5000); return 'resolved'; } catch (error) { return error.message; }
+        """,
+        lambda x: x,
+    )
+
+    assert "holds 1000 DCC, less than the 5000 DCC" in said

@@ -303,6 +303,9 @@ def test_a_job_that_cannot_be_paid_is_refused(tmp_path: Path) -> None:
             with pytest.raises(RequestRefused, match="holds 1000 DCC") as refusal:
                 await deployer.submit(dataRange={"start": 1, "end": 1001}, absoluteSlicePayment=1)
             assert refusal.value.code == "ENOFUNDS"
+            with pytest.raises(RequestRefused) as refusal:
+                await deployer.submit(absoluteSlicePayment=1000.5)
+            assert refusal.value.code == "ENOFUNDS"
             job = await deployer.submit(absoluteSlicePayment=400)
             await deployer.add(job, [1, 2])
             with pytest.raises(RequestRefused) as refusal:
