@@ -143,7 +143,12 @@ def _refuse_unsupported(submit: Submit) -> None:
 
 
 def submit_job(
-    connection: Connection, submit: Submit, owner: str, settings: SchedulerSettings, now: float
+    connection: Connection,
+    submit: Submit,
+    arguments: list[dict[str, Any]],
+    owner: str,
+    settings: SchedulerSettings,
+    now: float,
 ) -> dict[str, Any]:
     """Make a job and put its worst case into escrow. Repeated by the same deployer it changes nothing."""
     known = jobs.find(connection, submit.job)
@@ -183,7 +188,7 @@ def submit_job(
         in_bytes=0.0,
         out_bytes=0.0,
     )
-    jobs.create(connection, job, {**_document(submit, job), **counted})
+    jobs.create(connection, job, {**_document(submit, job, arguments), **counted})
     ledger.open_account(connection, submit.paymentAccount, ledger.attos(settings.opening_grant), now)
     ledger.open_account(connection, job.address)
     # npm dcp-client hears of a refused submit, but waits for ever after a refused upload.
@@ -200,14 +205,14 @@ def _submitted(job: Job) -> dict[str, Any]:
     return {"escrow": job.address, "status": job.status.value, "lastSliceNumber": job.total}
 
 
-def _document(submit: Submit, job: Job) -> dict[str, Any]:
+def _document(submit: Submit, job: Job, arguments: list[dict[str, Any]]) -> dict[str, Any]:
     """The JOB that workers get, without what changes while it runs."""
     return {
         "jobId": job.id,
         "jobCgId": f"{job.id}-{PUBLIC_GROUP['id']}",
         "address": job.address,
         "codeLocation": submit.workFunctionURI,
-        "argumentsLocation": arguments_of(submit.marshaledArguments),
+        "argumentsLocation": arguments,
         "worktime": {"name": submit.worktime.name, "version": submit.worktime.version},
         "needCapabilities": submit.requirements,
         "requirePath": submit.requirePath,
@@ -287,9 +292,10 @@ def operations(core: Core) -> Operations:
         request = request.model_copy(
             update={"paymentAccount": str(to_checksum(bytes.fromhex(request.paymentAccount[2:])))}
         )
+        arguments = arguments_of(request.marshaledArguments)
         owner = str(call.peer.owner)
         answer = await core.store.write(
-            lambda connection: submit_job(connection, request, owner, core.settings, core.now())
+            lambda connection: submit_job(connection, request, arguments, owner, core.settings, core.now())
         )
         core.work.announce()
         return answer
