@@ -40,7 +40,12 @@ def load_or_create_key(folder: Path, key: str, passphrase: str = "") -> PrivateK
         if not path.exists():
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             keystore = Keystore.create(key, passphrase)
-            keystore.save(path)
+            try:
+                keystore.save(path)
+            except DcpError:
+                if not path.exists():
+                    raise
+                return load_keystore(path).unlock(passphrase)  # another program has made it meanwhile
             logger.info("made the {} keystore {} for address {}", key, path, keystore.address)
         elif path.stat().st_mode & 0o077:
             logger.warning("{} holds a private key and others may read it; run: chmod 600 {}", path, path)

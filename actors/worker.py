@@ -1,4 +1,4 @@
-"""The worker as a process: puts the actors together, waits for a signal, and ends them in order.
+"""The worker as a process: starts it, waits for a signal, and ends it in order.
 
 First SIGINT or SIGTERM: running slices finish or go back, results are delivered, then the process leaves,
 all within the deadline. A second one ends it at once; what was not delivered is in the outbox, and the next
@@ -6,38 +6,27 @@ start delivers it.
 """
 
 import os
-import secrets
 import select
 import shutil
 import signal
-import string
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from loguru import logger
 
 from ..errors import DcpError
-from ..protocol.curve import Authenticator, AuthorisedHosts, CurveKey
-from ..protocol.dcp.address import parse_address
-from ..protocol.switchboard import Address, Switchboard
 from .local_host import LocalHost
-from .local_messages import PeerGone, StopWork
-from .outbox import Outbox
-from .planning import Planner
-from .requests import PUBLIC_GROUP, Group, WorkerFacts
-from .supervisor import Supervisor
-from .uploader import MAX_OUTBOX_BYTES, ResultUploader
-from .wallet import Wallet, load_or_create_key, resource_dir
+
+if TYPE_CHECKING:
+    from .assembly import Assembly
 
 EXIT_FAILED = 5
 """Exit status after an actor failed; the next start delivers what is in the outbox."""
-_SUPERVISOR = Address(b"", "supervisor")
-_ID_LETTERS = string.ascii_letters + string.digits
 
 
 class WorkerError(DcpError):
@@ -70,7 +59,7 @@ class WorkerSettings:
     watch_s: float = 30.0  # longest rest between requests when there is no work
     host_lost_after_s: float = 15.0
     durable: bool = True  # the outbox survives a power cut, not only a killed process
-    outbox_max_bytes: int = MAX_OUTBOX_BYTES
+    outbox_max_bytes: int = 4 * 1024**3  # when more waits, no more work is fetched
     stop_within_s: float = 30.0
 
 
@@ -80,69 +69,30 @@ def run_worker(settings: WorkerSettings, *, on_bound: Callable[[str], None] | No
     ``on_bound`` is told the tcp endpoint for other boxes' hosts once it is known. Call it on the main thread.
     """
     state = _State()
-    resources = settings.resource_dir or resource_dir()
-    keys = {key: load_or_create_key(resources, key) for key in ("identity", "payment")}
-    payment = parse_address(settings.payment_address) if settings.payment_address else keys["payment"].address
-    outbox = Outbox(settings.data_dir / "outbox.db", durable=settings.durable)
     runtime = _runtime_dir()
+    endpoint = f"ipc://{runtime}/supervisor"
     local: LocalHost | None = None
-    if settings.start_local_host:  # at once: it starts beside us, and connects when our socket is there
-        local = LocalHost(_host_command(settings, f"ipc://{runtime}/supervisor"))
-        local.start()
-    from .scheduler_link import SchedulerLink, WalletSigner  # the DCP wire takes a while to import
-
-    board = Switchboard("supervisor", on_failure=state.on_failure)
-    link: SchedulerLink | None = None
+    worker: Assembly | None = None
     try:
-        facts = WorkerFacts(
-            worker=_worker_id(settings.data_dir),
-            payment_address=payment,
-            groups=_groups(settings),
-            only_jobs=settings.job_ids,
-            minimum_wage=settings.minimum_wage,
-        )
-        signer = WalletSigner(board, keys["identity"].address)
-        link = SchedulerLink(board, settings.scheduler, signer, tell=("supervisor", "uploader"))
-        planner = Planner(
-            life=secrets.token_hex(4),
-            first_run=time.time_ns() // 1_000_000,
-            window_s=settings.prefetch_s,
-            watch_s=settings.watch_s,
-            lost_after_s=settings.host_lost_after_s,
-        )
-        board.start()
-        Wallet.start(board, "wallet", keys)
-        Supervisor.start(
-            board,
-            "supervisor",
-            planner=planner,
-            link=link,
-            facts=facts,
-            lost_after_s=settings.host_lost_after_s,
-            on_done=state.end,
-        )
-        ResultUploader.start(
-            board, "uploader", outbox=outbox, link=link, facts=facts, max_bytes=settings.outbox_max_bytes
-        )
-        board.bind(f"ipc://{runtime}/supervisor", None, partial(_on_gone, board))
-        _bind_for_others(settings, resources, board, on_bound)
-        link.start()
-        logger.info(
-            "worker {} earns for {}; it waits for work from {}", facts.worker, payment, settings.scheduler
-        )
-        with _Signals(state, board, local, settings.stop_within_s):
+        if settings.start_local_host:
+            # first of all: it starts while we do, and dials until we answer
+            local = LocalHost(_host_command(settings, endpoint))
+            local.start()
+        from . import assembly  # the heavy imports
+
+        worker = assembly.Assembly(settings, on_done=state.end, on_failure=state.on_failure)
+        worker.start(endpoint, on_bound)
+        with _Signals(state, worker, local, settings.stop_within_s):
             state.wait()
         return state.status
     finally:
         patient = state.status == 0
         if local is not None:
             local.expect_end()
-        if link is not None:
-            link.close(2.0 if patient else 0.2)
-        board.stop(1.0 if patient else 0.0)
+        if worker is not None:
+            worker.close(patient)
         if local is not None:
-            local.stop(3.0 if patient else 0.0)
-        outbox.close()
+            local.stop(3.0 if patient and worker is not None else 0.0)
         shutil.rmtree(runtime, ignore_errors=True)
 
 
@@ -190,9 +140,9 @@ class _State:
 class _Signals:
     """SIGINT and SIGTERM while the worker runs; the handlers of before afterwards."""
 
-    def __init__(self, state: _State, board: Switchboard, local: LocalHost | None, within_s: float) -> None:
+    def __init__(self, state: _State, worker: "Assembly", local: LocalHost | None, within_s: float) -> None:
         self._state = state
-        self._board = board
+        self._worker = worker
         self._local = local
         self._within_s = within_s
         self._old: dict[int, object] = {}
@@ -210,15 +160,10 @@ class _Signals:
         if self._state.give_up_at is None:
             if self._local is not None:
                 self._local.expect_end()
-            self._board.tell(_SUPERVISOR, StopWork(self._within_s))
+            self._worker.stop_work(self._within_s)
             self._state.give_up_in(self._within_s)
         else:
             self._state.end(128 + number)
-
-
-def _groups(settings: WorkerSettings) -> tuple[Group, ...]:
-    groups = tuple(Group.with_secret(key, secret) for key, secret in settings.compute_groups)
-    return groups if settings.leave_public_group else (*groups, PUBLIC_GROUP)
 
 
 def _host_command(settings: WorkerSettings, endpoint: str) -> list[str]:
@@ -230,46 +175,8 @@ def _host_command(settings: WorkerSettings, endpoint: str) -> list[str]:
     return command + list(settings.local_host_arguments)
 
 
-def _bind_for_others(
-    settings: WorkerSettings, resources: Path, board: Switchboard, on_bound: Callable[[str], None] | None
-) -> None:
-    if settings.evaluator_hosts is None:
-        return
-    if not settings.evaluator_hosts.startswith("tcp://"):
-        raise WorkerError(
-            f"hosts of other boxes attach over tcp://ADDRESS:PORT, not {settings.evaluator_hosts}"
-        )
-    key = CurveKey.load_or_create(settings.host_key_file or resources / "supervisor.key")
-    hosts = AuthorisedHosts(settings.authorised_hosts or resources / "hosts")
-    bound = board.bind(settings.evaluator_hosts, Authenticator(key, hosts), partial(_on_gone, board))
-    logger.info("hosts of other boxes attach at {} with --supervisor-key {}", bound, key.public)
-    if on_bound is not None:
-        on_bound(bound)
-
-
-def _on_gone(board: Switchboard, peer: bytes) -> None:
-    """A host that is killed is known to be gone at once, not only by its silence."""
-    board.tell(_SUPERVISOR, PeerGone(peer))
-
-
 def _runtime_dir() -> Path:
     """A new folder that only this user can enter, for the socket of the local host."""
     base = os.environ.get("XDG_RUNTIME_DIR")
     usable = base is not None and len(base) < 60 and os.access(base, os.W_OK)
     return Path(tempfile.mkdtemp(prefix="dcp-worker-", dir=base if usable else None))
-
-
-def _worker_id(data_dir: Path) -> str:
-    """The id that the scheduler knows this worker by; it stays the same over restarts."""
-    path = data_dir / "worker.id"
-    try:
-        if not path.exists():
-            temporary = path.with_suffix(f".{os.getpid()}")
-            temporary.write_text("".join(secrets.choice(_ID_LETTERS) for _ in range(22)) + "\n")
-            temporary.replace(path)
-        known = path.read_text().strip()
-    except OSError as error:
-        raise WorkerError(f"cannot keep the worker's id in {path}: {error.strerror or error}") from error
-    if not known.isalnum() or not known.isascii() or not 1 <= len(known) <= 100:
-        raise WorkerError(f"{path} does not hold a worker id; remove it to get a new one")
-    return known
