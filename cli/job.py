@@ -70,7 +70,7 @@ def cancel(loaded: "Loaded", job: str, reason: str, as_json: bool) -> None:
 
 def _print(jobs: "list[JobSummary]", as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps([asdict(job) for job in jobs]))
+        click.echo(json.dumps([asdict(job) for job in jobs], default=str))  # money as text, exactly
         return
     for job in jobs:
         failed = f", {job.failed} failed" if job.failed else ""

@@ -57,6 +57,7 @@ def set_up(settings: "Log", program: str) -> None:
     """Replace all outputs with those of the settings. Raises LogOutputError."""
     outputs = [_parsed(text, settings.level) for text in settings.outputs]
     logger.remove()
+    logger.enable(__package__.partition(".")[0])  # the client keeps quiet inside other people's programs
     logger.configure(extra={}, patcher=_hide_secrets)
     for kind, target, level in outputs:
         # diagnose would print the values of variables, keys among them.
