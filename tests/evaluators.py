@@ -29,6 +29,9 @@ from dcp_worker.protocol.evaluator_lines import (
 )
 
 PATIENCE_S = 30.0
+WASM_ADD = (  # (module (func (export "add") (param i32 i32) (result i32) local.get 0 local.get 1 i32.add))
+    "0,97,115,109,1,0,0,0,1,7,1,96,2,127,127,1,127,3,2,1,0,7,7,1,3,97,100,100,0,0,10,9,1,7,0,32,0,32,1,106,11"
+)
 
 
 def skip_unless_confined() -> None:

@@ -1,12 +1,9 @@
 """One evaluator under full confinement, in our sandbox environment: what jobs may count on, and cannot do."""
 
 import math
-from collections.abc import Iterator
 
 import pytest
 
-from dcp_worker.evaluator_host.evaluator import EvaluatorProgram
-from dcp_worker.evaluator_host.pipes import EvaluatorPipes
 from dcp_worker.protocol.dcp.kvin_reader import value_of
 from dcp_worker.protocol.dcp.kvin_types import UNDEFINED, JsError
 from dcp_worker.protocol.evaluator_lines import (
@@ -18,31 +15,9 @@ from dcp_worker.protocol.evaluator_lines import (
     ResultsLine,
 )
 from dcp_worker.tests.evaluators import (
+    WASM_ADD,
     Driver,
-    running_evaluator,
-    running_pipes,
-    skip_unless_confined,
-    small_program,
 )
-
-
-@pytest.fixture(scope="module")
-def pipes() -> Iterator[EvaluatorPipes]:
-    skip_unless_confined()
-    with running_pipes() as pipes:
-        yield pipes
-
-
-@pytest.fixture(scope="module")
-def program() -> EvaluatorProgram:
-    skip_unless_confined()
-    return small_program()
-
-
-@pytest.fixture
-def sandbox(pipes: EvaluatorPipes, program: EvaluatorProgram) -> Iterator[Driver]:
-    with running_evaluator(pipes, program) as driver:
-        yield driver
 
 
 def test_results_come_in_slice_order(sandbox: Driver) -> None:
@@ -167,11 +142,6 @@ def test_an_error_in_a_timer_fails_the_slice(sandbox: Driver) -> None:
 
     assert isinstance(error, JsError)
     assert error.message == "in a timer"
-
-
-WASM_ADD = (  # (module (func (export "add") (param i32 i32) (result i32) local.get 0 local.get 1 i32.add))
-    "0,97,115,109,1,0,0,0,1,7,1,96,2,127,127,1,127,3,2,1,0,7,7,1,3,97,100,100,0,0,10,9,1,7,0,32,0,32,1,106,11"
-)
 
 
 def test_webassembly_computes(sandbox: Driver) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import threading
-from collections.abc import Iterator
 
 import pytest
 
@@ -13,31 +12,10 @@ from dcp_worker.protocol.evaluator_lines import (
     FailedLine,
 )
 from dcp_worker.tests.evaluators import (
+    WASM_ADD,
     Driver,
     running_evaluator,
-    running_pipes,
-    skip_unless_confined,
-    small_program,
 )
-
-
-@pytest.fixture(scope="module")
-def pipes() -> Iterator[EvaluatorPipes]:
-    skip_unless_confined()
-    with running_pipes() as pipes:
-        yield pipes
-
-
-@pytest.fixture(scope="module")
-def program() -> EvaluatorProgram:
-    skip_unless_confined()
-    return small_program()
-
-
-@pytest.fixture
-def sandbox(pipes: EvaluatorPipes, program: EvaluatorProgram) -> Iterator[Driver]:
-    with running_evaluator(pipes, program) as driver:
-        yield driver
 
 
 def test_an_endless_loop_can_be_killed(sandbox: Driver) -> None:
@@ -166,11 +144,6 @@ def test_polluted_prototypes_harm_at_most_their_own_sandbox(
         assert neighbour.compute([1, 2]) == [[2], [3]]
         hostile.finish(1)
         assert hostile.outcomes() == [1, 2, 3]
-
-
-WASM_ADD = (  # (module (func (export "add") (param i32 i32) (result i32) local.get 0 local.get 1 i32.add))
-    "0,97,115,109,1,0,0,0,1,7,1,96,2,127,127,1,127,3,2,1,0,7,7,1,3,97,100,100,0,0,10,9,1,7,0,32,0,32,1,106,11"
-)
 
 
 def test_eight_at_once_live_through_garbage_and_wasm(
