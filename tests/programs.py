@@ -78,7 +78,9 @@ class Program:
         try:
             return self.process.wait(timeout_s)
         except subprocess.TimeoutExpired:
-            raise AssertionError(f"{self.name} did not end within {timeout_s:.0f} s:\n{self.output}") from None
+            raise AssertionError(
+                f"{self.name} did not end within {timeout_s:.0f} s:\n{self.output}"
+            ) from None
 
     def interrupt(self, timeout_s: float = START_TIMEOUT_S) -> int:
         self.process.send_signal(signal.SIGINT)

@@ -10,7 +10,9 @@ from dcp_worker.tests.programs import Program, command, is_alive, wait_until
 class Stack:
     """`dcp up` on a free port; ``environment`` points clients at it."""
 
-    def __init__(self, folder: Path, arguments: Sequence[str] = (), env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: Path, arguments: Sequence[str] = (), env: dict[str, str] | None = None
+    ) -> None:
         self.folder = folder
         self.resource_dir = folder / "resources"
         self.data_dir = folder / "data"
@@ -46,6 +48,8 @@ def running_stack(folder: Path, arguments: Sequence[str] = ()) -> Iterator[Stack
         yield stack
         started = stack.program.descendants()
         assert stack.program.interrupt() == 130
-        wait_until(lambda: not any(map(is_alive, started)), "everything that the stack started to be gone", 10)
+        wait_until(
+            lambda: not any(map(is_alive, started)), "everything that the stack started to be gone", 10
+        )
     finally:
         stack.program.stop()

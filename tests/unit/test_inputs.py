@@ -3,9 +3,10 @@
 import json
 
 import pytest
-from dcp_worker.actors.inputs import Inputs, InputsError
 from hypothesis import given
 from hypothesis import strategies as st
+
+from dcp_worker.actors.inputs import Inputs, InputsError
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
