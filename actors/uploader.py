@@ -46,9 +46,9 @@ from .requests import WorkerFacts, dcc
 if TYPE_CHECKING:
     from .scheduler_link import SchedulerLink
 
-COMMIT_EVERY_S = 0.025
+COMMIT_EVERY_S = 0.05
 """A stream of outcomes is committed this often; one that comes alone is committed at once."""
-SUBMIT_EVERY_S = 0.05
+SUBMIT_EVERY_S = 0.1
 """And submitted this often, as long as it is small."""
 MAX_COMMIT_BYTES = 8_000_000
 MAX_OUTBOX_BYTES = 4 * 1024**3

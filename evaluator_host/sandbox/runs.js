@@ -1,6 +1,6 @@
 // Runs of slices: computed one after the other, their results sent together every few milliseconds.
 
-const FLUSH_AFTER_MS = 10;
+const FLUSH_AFTER_MS = 50;
 const FLUSH_AFTER_CHARS = 256 * 1024;
 const FLUSH_AFTER_SLICES = 1000;
 
