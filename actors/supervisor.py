@@ -138,6 +138,9 @@ class Supervisor(HostDesk):
         """A sandbox may have its next run."""
         if self._is_sandbox_from(message.sandbox, delivery):
             cost = message.metrics
+            box = self._planner.sandboxes[message.sandbox]
+            name = self._planner.hosts[box.host].name
+            logger.bind(job=box.job, host=box.host).debug("host {} has finished {} slices", name, cost.slices)
             self._planner.on_run_finished(
                 time.monotonic(), message.sandbox, message.run, cost.slices, cost.wall_ms
             )

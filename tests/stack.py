@@ -41,9 +41,11 @@ class Stack:
 
 
 @contextmanager
-def running_stack(folder: Path, arguments: Sequence[str] = ()) -> Iterator[Stack]:
+def running_stack(
+    folder: Path, arguments: Sequence[str] = (), env: dict[str, str] | None = None
+) -> Iterator[Stack]:
     """A stack for the length of a test. Nothing that it started may be left when it has been stopped."""
-    stack = Stack(folder, arguments)
+    stack = Stack(folder, arguments, env)
     try:
         yield stack
         started = stack.program.descendants()
