@@ -15,6 +15,9 @@ class Ended(Protocol):
     @property
     def detail(self) -> str: ...
 
+    @property
+    def words(self) -> str: ...
+
 
 class Listener(Protocol):
     """Who listens to one evaluator. Called on the thread of the pipes; must not block."""

@@ -133,7 +133,8 @@ class SandboxActor(Actor):
         self._carry_out(self._state.on_ended(message.end.cause, message.end.detail))
         verdict = self._state.verdict
         if verdict is not None:
-            self._log.info("sandbox closed, {}: {}", verdict.outcome.value, verdict.detail)
+            words = f" ({message.end.words})" if message.end.words else ""
+            self._log.info("sandbox closed, {}: {}{}", verdict.outcome.value, verdict.detail, words)
         self.tell(Address(b"", "host"), SandboxGone(self._order.sandbox))
         self.stop()
 

@@ -200,15 +200,16 @@ def classify(returncode: int, stderr: bytes, cause: str = "", detail: str = "") 
     if cause and returncode == -signal.SIGKILL:
         return EvaluatorEnd(cause, returncode, detail)
     if returncode >= 0:
-        return EvaluatorEnd("exit", returncode, f"ended by itself with status {returncode}. {words}".rstrip())
+        return EvaluatorEnd("exit", returncode, f"ended by itself with status {returncode}", words)
     name = signal.Signals(-returncode).name
-    if any(word in stderr for word in _MEMORY_WORDS) or (
-        -returncode in (signal.SIGTRAP, signal.SIGILL, signal.SIGABRT) and b"panicked" not in stderr
-    ):
-        return EvaluatorEnd("memory", returncode, f"out of memory or crashed ({name}). {words}".rstrip())
+    if any(word in stderr for word in _MEMORY_WORDS):
+        return EvaluatorEnd("memory", returncode, "needed more memory than a sandbox may use", words)
+    if -returncode in (signal.SIGTRAP, signal.SIGILL, signal.SIGABRT) and b"panicked" not in stderr:
+        detail = f"crashed ({name}), most likely for more memory than a sandbox may use"
+        return EvaluatorEnd("memory", returncode, detail, words)
     if -returncode in (signal.SIGKILL, signal.SIGXCPU):
         return EvaluatorEnd("killed", returncode, f"killed from outside or for its CPU time ({name})")
-    return EvaluatorEnd("crash", returncode, f"crashed ({name}). {words}".rstrip())
+    return EvaluatorEnd("crash", returncode, f"crashed ({name})", words)
 
 
 def read_more(descriptor: int) -> bool:

@@ -39,7 +39,8 @@ class EvaluatorEnd:
         str  # "closed" (by us), "flood", "memory", "crash", "killed" (from outside, or for CPU time), "exit"
     )
     returncode: int  # as of subprocess: negative for a signal
-    detail: str  # a sentence for people, with the last words on stderr
+    detail: str  # a sentence for people; it goes as far as the deployer
+    words: str = ""  # its last words on stderr, for the log of this box: they tell its paths and addresses
 
 
 @dataclass(frozen=True, slots=True)

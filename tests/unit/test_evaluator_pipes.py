@@ -58,3 +58,13 @@ def test_the_end_is_told_by_its_cause(status: int, stderr: bytes, killed_for: st
 
     assert (end.cause, end.returncode) == (cause, status)
     assert end.detail
+
+
+def test_last_words_stay_on_this_box() -> None:
+    """They tell paths and addresses; the sentence for the deployer has nothing of them."""
+    words = b"Fatal JavaScript out of memory: /home/someone/deno(+0x28ad64e) [0x558e437c064e]"
+    end = classify(-5, words)
+
+    assert "/home/someone" in end.words
+    assert "/home/someone" not in end.detail
+    assert "memory" in end.detail
