@@ -140,7 +140,8 @@ class Hands:
         where = f"slice {order.slice} of job {order.job}" if order.slice else f"job {order.job}"
         logger.bind(job=order.job, slice=order.slice).warning("{}: {} ({})", where, order.message, order.code)
         payload = {"message": order.message, "code": order.code, "name": order.code}
-        self.emit(order.job, order.slice, order.event, payload)
+        for event in dict.fromkeys(("error", order.event)):  # noProgress is an error, too
+            self.emit(order.job, order.slice, event, payload)
 
     def _request(self, order: do.RequestWork) -> None:
         hosts = list(self._planner.hosts.values())

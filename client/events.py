@@ -47,7 +47,7 @@ class SliceResult:
 @dataclass(frozen=True, slots=True)
 class Notice:
     """Something about the job as a whole: it could not be paid (``nofunds``), a slice is silent
-    (``noprogress``), …"""
+    (``noprogress``), a worker could not do it (``error``; the payload may have a ``code``), …"""
 
     kind: str
     message: str
@@ -63,7 +63,8 @@ class Results:
 
 
 EVENTS = ("accepted", "console", "custom", "error", "nofunds", "noprogress", "result", "state", "status")
-"""What a program can listen to. ``error`` listeners get SliceError records; ``state`` ones the name of
+"""What a program can listen to. ``error`` listeners get SliceError records, and a Notice of what
+workers say about the job or about a slice that ended its sandbox; ``state`` ones the name of
 the state."""
 
 Listener = Callable[[Any], object]

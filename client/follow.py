@@ -104,8 +104,8 @@ class Follower:
         self._tell(JobStatus(self.run_status, *numbers))
         if self.run_status == "finished":
             self._finished(numbers[0])
-        elif self.run_status == "cancelled":
-            self._was_cancelled(data)
+        elif self.run_status == "cancelled" and data.get("reason"):
+            self._was_cancelled(data)  # without a reason it only comes before ``stop``, which has one
 
     def _on_stop(self, data: Mapping[str, Any]) -> None:
         self.run_status = str(data.get("runStatus"))[:50]
@@ -134,6 +134,9 @@ class Follower:
 
             value = kvin.unmarshal(dict(value))
         self._tell(CustomEvent(_slice_of(data), str(name)[:200], value))
+
+    def _on_error(self, data: Mapping[str, Any]) -> None:
+        self._notice("error", data)
 
     def _on_noprogress(self, data: Mapping[str, Any]) -> None:
         self._notice("noprogress", data)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 ON_DEMAND = (
     "console",
     "custom",
+    "error",
     "noprogress",
     "status",
 )  # events that cost something: only for those who listen
@@ -151,9 +152,9 @@ class Job:
     def on(self, event: str, listener: Listener) -> "Job":
         """Call ``listener`` with each event of this name, in the thread that waits for the job.
 
-        ``console`` ConsoleMessage, ``custom`` CustomEvent, ``result`` SliceResult, ``error`` SliceError,
-        ``status``
-        JobStatus, ``noprogress`` and ``nofunds`` Notice, ``state`` and ``accepted`` the name of the state.
+        ``console`` ConsoleMessage, ``custom`` CustomEvent, ``result`` SliceResult, ``error`` SliceError (or a
+        Notice of what a worker says about the job), ``status`` JobStatus, ``noprogress`` and ``nofunds``
+        Notice, ``state`` and ``accepted`` the name of the state.
         """
         self._listeners.add(event, listener)
         if self._run is not None and event in ON_DEMAND:

@@ -7,19 +7,16 @@ of a job are small and never dropped.
 """
 
 import asyncio
-from collections import deque
-from collections.abc import Callable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from itertools import count
-from typing import Any, Protocol
-
-from loguru import logger
+from typing import Any
 
 from ..errors import DcpError
 from ..protocol.dcp.values import node_to_uri, nodes_of
+from .early import EarlyEvent, EarlyEvents
+from .event_fields import add_missed, error_fields, status_fields, stop_fields
+from .outbox import Outbox, Subscription, Watcher
 from .outcomes import News
-from .store.intervals import Span, union
 from .store.jobs import Job, Status
 
 SETTLE_S = 0.3
@@ -27,54 +24,12 @@ SETTLE_S = 0.3
 events wait until it has been quiet about the job for this long; those of bulk clients, who look, do not."""
 STOP_REPEATS_S = (3.0, 10.0, 30.0)
 """When a stop event is sent again to one-slice clients that still listen: it may have come too early."""
-COALESCE_S = 0.003
-"""What arrives within this time after the first event travels together with it."""
-STEADY_S = 0.1
-"""How often a steady stream of events is sent to one peer. The first of it goes at once, and so does the end of a job:
-each message costs both sides milliseconds, which then lack for computing when they share a box with the sandboxes."""
-IN_FLIGHT = 40
-"""Events under way to one peer at once; the connection packs as many into one message."""
-MOST_MISSED = 1000
-"""Stretches of dropped results that are named; beyond them the subscriber learns only that there are more."""
+SUBSCRIBED_S = 0.05
+"""npm dcp-client refuses events with a token that it has not been told, and does not know one yet that comes in
+the same message as the event. What it has subscribed to is told this much later than its token."""
 MOST_ACTIVE = 10_000
 MOST_SUBSCRIPTIONS = 100_000
 """Of one peer. It is there to bound memory, nobody needs as many."""
-
-
-class Watcher(Protocol):
-    """The other end of a connection, as far as events need it."""
-
-    async def request(self, operation: str, data: Any, *, timeout: float | None) -> Any: ...
-
-    def on_close(self, callback: Callable[[], None]) -> None: ...
-
-
-@dataclass(slots=True)
-class _Event:
-    """An event that waits to be sent. ``fields`` of one with results grows until then."""
-
-    token: str
-    name: str
-    fields: dict[str, Any]
-    size: int
-
-
-@dataclass(slots=True)
-class _Subscription:
-    job: str
-    label: str
-    stops_sent: int = 0
-
-
-@dataclass(slots=True)
-class _Outbox:
-    waiting: deque[_Event] = field(default_factory=deque)
-    size: int = 0
-    sender: asyncio.Task[None] | None = None
-    sent_at: float = -1.0  # on the loop's clock
-    urgent: asyncio.Event = field(default_factory=asyncio.Event)  # something does not wait for the beat
-    growing: dict[str, _Event] = field(default_factory=dict)  # by token: waits, and takes in what follows
-    subscriptions: dict[str, _Subscription] = field(default_factory=dict)
 
 
 class EventHub:
@@ -82,11 +37,11 @@ class EventHub:
 
     def __init__(self, buffer_bytes: int) -> None:
         self._limit = buffer_bytes
-        self._outboxes: dict[Watcher, _Outbox] = {}
+        self._outboxes: dict[Watcher, Outbox] = {}
         self._watched: dict[str, dict[str, dict[str, Watcher]]] = {}  # job -> label -> token -> who
         self._active: dict[str, float] = {}  # job -> when its deployer was heard of, for the newest jobs
+        self._early = EarlyEvents()
         self._tokens = count(1)
-        self._event_ids = count(1)
 
     # -- Who watches what ------------------------------------------------------------------------------------
 
@@ -94,14 +49,14 @@ class EventHub:
         """A token; events of this kind about this job are sent with it until it is given back."""
         outbox = self._outboxes.get(watcher)
         if outbox is None:
-            outbox = self._outboxes[watcher] = _Outbox()
+            outbox = self._outboxes[watcher] = Outbox(watcher)
             watcher.on_close(lambda: self.forget(watcher))
         if len(outbox.subscriptions) >= MOST_SUBSCRIPTIONS:
             raise DcpError(
                 "That are too many subscriptions on one connection; unsubscribe from some.", code="EBUSY"
             )
         token = f"ev{next(self._tokens)}"
-        outbox.subscriptions[token] = _Subscription(job, label)
+        outbox.subscriptions[token] = Subscription(job, label)
         self._watched.setdefault(job, {}).setdefault(label, {})[token] = watcher
         return token
 
@@ -127,11 +82,8 @@ class EventHub:
             return
         for token in list(outbox.subscriptions):
             self.unsubscribe(watcher, token)
-        outbox.waiting.clear()
-        outbox.growing.clear()
+        outbox.close()
         del self._outboxes[watcher]
-        if outbox.sender is not None and outbox.sender is not asyncio.current_task():
-            outbox.sender.cancel()
 
     def close(self) -> None:
         for watcher in list(self._outboxes):
@@ -146,6 +98,10 @@ class EventHub:
     def publish(self, news: News) -> None:
         """Tell the watchers of a job what a transaction has changed."""
         job = news.job
+        for failure in news.thrown:
+            if not self._of(job.id, "results") or self._of(job.id, "error"):
+                fields = error_fields(failure)
+                self.forward(job.id, "error", fields, len(failure.error), thrown=True)
         if job.id not in self._watched:
             return
         if news.results or news.failures:
@@ -158,25 +114,62 @@ class EventHub:
             self._status(watcher, token, job)
         if news.ended:
             for token, watcher in self._of(job.id, "stop"):
-                self._stop(watcher, token, stop_fields(job, news.stop_reason, news.stop_code))
+                self._stop(watcher, token, stop_fields(job))
 
-    def forward(self, job: str, event: str, fields: Mapping[str, Any], size: int) -> None:
-        """Pass on what a worker emitted; it is dropped for those who are behind."""
-        for token, watcher in self._of(job, event.lower()):
-            if self._outboxes[watcher].size + size <= self._limit:
-                self._put(watcher, token, event, dict(fields), size)
+    def forward(
+        self, job: str, event: str, fields: Mapping[str, Any], size: int, *, thrown: bool = False
+    ) -> None:
+        """Pass on what a worker emitted; it is dropped for those who are behind.
+
+        While nobody listens, it waits a moment: its deployer may be about to. ``thrown`` is about a slice
+        whose failure bulk clients hear of with the results.
+        """
+        label = event.lower()
+        one = EarlyEvent(event, fields, size, asyncio.get_running_loop().time(), thrown)
+        ready = [
+            (token, watcher)
+            for token, watcher in self._of(job, label)
+            if self._outboxes[watcher].subscriptions[token].ready
+        ]
+        if not ready or self._early.holds(job, label):
+            self._early.add(job, label, one)
+        else:
+            self._emit(ready, one)
+
+    def _emit(self, watchers: list[tuple[str, Watcher]], one: EarlyEvent) -> None:
+        for token, watcher in watchers:
+            outbox = self._outboxes[watcher]
+            if outbox.size + one.size <= self._limit and not (one.thrown and outbox.bulk):
+                self._outboxes[watcher].put(token, one.name, dict(one.fields), one.size)
+
+    def _release(self, watcher: Watcher, token: str) -> None:
+        """The watcher knows its token by now: tell it what has waited, and from now on all the rest."""
+        outbox = self._outboxes.get(watcher)
+        subscription = outbox.subscriptions.get(token) if outbox else None
+        if subscription is None:
+            return
+        subscription.ready = True
+        job, label = subscription.job, subscription.label
+        for one in self._early.take(job, label, asyncio.get_running_loop().time()):
+            self._emit([(token, watcher)], one)
 
     def catch_up(self, watcher: Watcher, token: str, news: News) -> None:
-        """Tell a new subscriber what came before it: results, one by one, and that the job is over."""
+        """Tell a new subscriber, right before it hears its token, what came before it: results, one by one,
+        what workers said, and that the job is over.
+        """
         job = news.job
         outbox = self._outboxes.get(watcher)
         subscription = outbox.subscriptions.get(token) if outbox else None
         if subscription is None:
             return
         if subscription.label == "stop" and job.status is not Status.RUNNING:
-            self._stop(watcher, token, stop_fields(job, "", ""))
+            self._stop(watcher, token, stop_fields(job))
         if subscription.label == "result":
             self._result_each([(token, watcher)], news)
+        if outbox is not None and outbox.bulk:
+            self._release(watcher, token)
+        else:
+            asyncio.get_running_loop().call_later(SUBSCRIBED_S, self._release, watcher, token)
 
     def deploying(self, job: str) -> None:
         """The job's deployer is at work on it."""
@@ -191,8 +184,8 @@ class EventHub:
         if subscription.stops_sent:
             return
         subscription.stops_sent = 1
-        if any(one.label == "results" for one in outbox.subscriptions.values()):
-            self._put(watcher, token, "stop", fields)
+        if outbox.bulk:
+            self._outboxes[watcher].put(token, "stop", fields)
             return
         loop = asyncio.get_running_loop()
         quiet_at = self._active.get(subscription.job, 0.0) + SETTLE_S
@@ -203,7 +196,7 @@ class EventHub:
         subscription = outbox.subscriptions.get(token) if outbox else None
         if subscription is None:
             return
-        self._put(watcher, token, "stop", fields)
+        self._outboxes[watcher].put(token, "stop", fields)
         if subscription.stops_sent <= len(STOP_REPEATS_S):
             delay = STOP_REPEATS_S[subscription.stops_sent - 1]
             subscription.stops_sent += 1
@@ -217,17 +210,19 @@ class EventHub:
         if token in growing:
             growing[token].fields = status_fields(job)
         else:
-            growing[token] = self._put(watcher, token, "status", status_fields(job))
+            growing[token] = self._outboxes[watcher].put(token, "status", status_fields(job))
 
     def _results(self, watcher: Watcher, token: str, news: News) -> None:
         outbox = self._outboxes[watcher]
         event = outbox.growing.get(token)
         if event is None:
-            event = outbox.growing[token] = self._put(watcher, token, "results", {"runs": [], "failures": []})
+            event = outbox.growing[token] = self._outboxes[watcher].put(
+                token, "results", {"runs": [], "failures": []}
+            )
         size = sum(len(body) for _, _, body in news.results) + sum(len(f.error) for f in news.failures)
         if outbox.size + size > self._limit:
             spans = [(first, last) for first, last, _ in news.results]
-            _add_missed(event.fields, spans + [(failure.slice, failure.slice) for failure in news.failures])
+            add_missed(event.fields, spans + [(failure.slice, failure.slice) for failure in news.failures])
             return
         event.fields["runs"] += [
             {"first": first, "count": last - first + 1, "values": body} for first, last, body in news.results
@@ -254,77 +249,4 @@ class EventHub:
     def _result(self, watchers: list[tuple[str, Watcher]], number: int, uri: str) -> None:
         for token, watcher in watchers:
             fields = {"sliceNumber": number, "result": {"result": uri}}
-            self._put(watcher, token, "result", fields, len(uri) + 200)
-
-    # -- Sending ---------------------------------------------------------------------------------------------
-
-    def _put(self, watcher: Watcher, token: str, name: str, fields: dict[str, Any], size: int = 0) -> _Event:
-        outbox = self._outboxes[watcher]
-        event = _Event(token, name, fields, size)
-        outbox.waiting.append(event)
-        outbox.size += size
-        if name == "stop" or len(outbox.waiting) >= IN_FLIGHT:
-            outbox.urgent.set()
-        if outbox.sender is None:
-            outbox.sender = asyncio.get_running_loop().create_task(self._send(watcher, outbox))
-        return event
-
-    async def _send(self, watcher: Watcher, outbox: _Outbox) -> None:
-        loop = asyncio.get_running_loop()
-        try:
-            while outbox.waiting:
-                if len(outbox.waiting) < IN_FLIGHT:
-                    rest = max(COALESCE_S, outbox.sent_at + STEADY_S - loop.time())
-                    with suppress(TimeoutError):
-                        await asyncio.wait_for(outbox.urgent.wait(), rest)
-                outbox.urgent.clear()
-                outbox.sent_at = loop.time()
-                batch = [outbox.waiting.popleft() for _ in range(min(IN_FLIGHT, len(outbox.waiting)))]
-                for event in batch:
-                    outbox.growing.pop(event.token, None)
-                # No timeout: the peer may be on its way back, and while it is not, nothing more is sent.
-                answers = await asyncio.gather(
-                    *(
-                        watcher.request("event", self._message(event), timeout=None)
-                        for event in batch
-                        if event.token in outbox.subscriptions
-                    ),
-                    return_exceptions=True,
-                )
-                outbox.size -= sum(event.size for event in batch)
-                for answer in answers:
-                    if isinstance(answer, BaseException):
-                        logger.debug("an event was not taken: {}", answer)
-        finally:
-            outbox.sender = None
-
-    def _message(self, event: _Event) -> dict[str, Any]:
-        data = {"eventName": event.name, **event.fields}
-        return {"token": event.token, "event": {"eventId": f"event-{next(self._event_ids)}", "data": data}}
-
-
-def status_fields(job: Job) -> dict[str, Any]:
-    return {
-        "runStatus": job.status.value,
-        "total": job.total,
-        "distributed": job.total - job.pending,
-        "computed": job.done + job.failed,
-    }
-
-
-def stop_fields(job: Job, reason: str, code: str) -> dict[str, Any]:
-    """The fields of a stop event."""
-    if job.status is Status.FINISHED:
-        return {"runStatus": job.status.value, "sliceCount": job.total}
-    return {
-        "runStatus": job.status.value,
-        "sliceCount": job.total,
-        "reason": reason or "The job was cancelled.",
-        "code": code or "ECANCELLED",
-    }
-
-
-def _add_missed(fields: dict[str, Any], spans: list[Span]) -> None:
-    missed = [(first, first + length - 1) for first, length in fields.get("missed", [])]
-    merged = union(missed + spans)[:MOST_MISSED]
-    fields["missed"] = [[first, last - first + 1] for first, last in merged]
+            self._outboxes[watcher].put(token, "result", fields, len(uri) + 200)

@@ -275,8 +275,8 @@ def cancel_job(connection: Connection, key: str, reason: str, owners: tuple[str,
     job = must_own(connection, key, *owners)
     if job.status is not Status.RUNNING:
         return News(job)
-    jobs.end(connection, job, Status.CANCELLED, now)
-    return News(must_find(connection, job.id), ended=True, stop_reason=reason, stop_code="ECANCELLED")
+    jobs.end(connection, job, Status.CANCELLED, now, reason, "ECANCELLED")
+    return News(must_find(connection, job.id), ended=True)
 
 
 def operations(core: Core) -> Operations:

@@ -61,8 +61,7 @@ class News:
     results: Sequence[Stretch] = ()
     failures: Sequence[Failure] = ()
     ended: bool = False
-    stop_reason: str = ""
-    stop_code: str = ""
+    thrown: Sequence[Failure] = ()  # those of the failures that nobody but the worker knows of
     returned: int = 0  # slices that wait again
 
 
@@ -121,7 +120,7 @@ def accept(connection: Connection, delivery: Delivery, now: float) -> Accepted:
         connection, {job.address: -payment, delivery.payment_address: payment}, "payment", job.id, now
     )
     now_job, ended = _end_if_over(connection, job.id, now)
-    return Accepted(taken, payment, News(now_job, stored, failed, ended))
+    return Accepted(taken, payment, News(now_job, stored, failed, ended, thrown=failed))
 
 
 def _fail(connection: Connection, job: Job, failure: Failure) -> None:
@@ -173,11 +172,9 @@ def give_back(connection: Connection, returned: Return, most: int, now: float) -
     failed: list[Failure] = []
     if returned.code in JOB_ERRORS and mine:
         if _count_return(connection, job.id, 0) > most:
-            jobs.end(connection, job, Status.CANCELLED, now)
             reason = returned.message or "The job could not be set up in a sandbox."
-            return News(
-                must_find(connection, job.id), ended=True, stop_reason=reason, stop_code=returned.code
-            )
+            jobs.end(connection, job, Status.CANCELLED, now, reason, returned.code)
+            return News(must_find(connection, job.id), ended=True)
     elif returned.code:
         for number in _first_numbers(mine, COUNTED_RETURNS):
             if _count_return(connection, job.id, number) > most:

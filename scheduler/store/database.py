@@ -3,12 +3,20 @@
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, event, insert, select, text
+from sqlalchemy import Engine, create_engine, event, insert, select, text, update
 from sqlalchemy.engine import Connection, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from ...errors import DcpError
 from .tables import SCHEMA_VERSION, facts, metadata
+
+UPGRADES = {
+    "1": (
+        "ALTER TABLE jobs ADD COLUMN stop_reason TEXT DEFAULT '' NOT NULL",
+        "ALTER TABLE jobs ADD COLUMN stop_code VARCHAR DEFAULT '' NOT NULL",
+    )
+}
+"""What makes the next schema out of one."""
 
 
 class StoreError(DcpError):
@@ -55,7 +63,13 @@ def _check_version(connection: Connection) -> None:
     version = connection.scalar(select(facts.c.value).where(facts.c.name == "schema"))
     if version is None:
         connection.execute(insert(facts).values(name="schema", value=str(SCHEMA_VERSION)))
-    elif version != str(SCHEMA_VERSION):
+        return
+    while version in UPGRADES:
+        for statement in UPGRADES[version]:
+            connection.execute(text(statement))
+        version = str(int(version) + 1)
+        connection.execute(update(facts).where(facts.c.name == "schema").values(value=version))
+    if version != str(SCHEMA_VERSION):
         raise StoreError(
             f"The database has schema {version}, this version needs {SCHEMA_VERSION}; "
             "start the version that wrote it, or use another data directory."

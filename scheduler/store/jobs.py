@@ -50,6 +50,8 @@ class Job:
     gpu_ms: float
     in_bytes: float
     out_bytes: float
+    stop_reason: str = ""
+    stop_code: str = ""
 
     @property
     def over(self) -> bool:
@@ -157,10 +159,17 @@ def close(connection: Connection, job: str) -> None:
     connection.execute(update(jobs).where(jobs.c.id == job).values(closed=True))
 
 
-def end(connection: Connection, job: Job, status: Status, now: float) -> None:
-    """The job is over: nothing of it waits or is leased any more, and the rest of its escrow goes back."""
+def end(
+    connection: Connection, job: Job, status: Status, now: float, reason: str = "", code: str = ""
+) -> None:
+    """The job is over: nothing of it waits or is leased any more, and the rest of its escrow goes back.
+
+    ``reason`` and ``code`` say why it was cancelled.
+    """
     connection.execute(
-        update(jobs).where(jobs.c.id == job.id).values(status=status.value, closed=True, ended=now)
+        update(jobs)
+        .where(jobs.c.id == job.id)
+        .values(status=status.value, closed=True, ended=now, stop_reason=reason, stop_code=code)
     )
     connection.execute(
         update(slice_runs)

@@ -25,7 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class Attos(TypeDecorator[int]):
@@ -84,6 +84,8 @@ jobs = Table(
     Column("document", Text, nullable=False),  # JSON of the JOB that workers get, without what changes
     Column("created", Float, nullable=False),
     Column("ended", Float),
+    Column("stop_reason", Text, nullable=False, server_default=""),  # why it was cancelled, for people
+    Column("stop_code", String, nullable=False, server_default=""),
     Column("last_served", Float, nullable=False),  # the job that has waited longest is next
     Column("measured_slices", BigInteger, nullable=False),  # what these sums are over
     Column("wall_ms", Float, nullable=False),

@@ -259,6 +259,10 @@ def test_a_job_that_no_sandbox_can_set_up_is_cancelled(tmp_path: Path) -> None:
             stop = await deployer.wait_for_stop()
             assert (stop["runStatus"], stop["code"]) == ("cancelled", "EASSIGN")
             assert stop["reason"] == "SyntaxError: x"
+            deployer.events.clear()
+            await deployer.watch(job, "results")  # who asks late is told the same
+            late = await deployer.wait_for_stop()
+            assert (late["code"], late["reason"]) == ("EASSIGN", "SyntaxError: x")
 
     asyncio.run(run())
 

@@ -105,6 +105,28 @@ def test_a_cancelled_job_says_why() -> None:
     assert "no money" in str(job.follower.cancelled)
 
 
+def test_a_status_without_a_reason_is_not_the_end() -> None:
+    """The reason comes with the stop event behind it; a status that has one says it as well."""
+    job = Followed(3)
+    job.event("status", runStatus="cancelled", total=3, distributed=0, computed=0)
+    assert not job.follower.ended
+    job.event(
+        "status", runStatus="cancelled", total=3, distributed=0, computed=0, reason="no", code="EASSIGN"
+    )
+    assert job.follower.cancelled is not None
+    assert (job.follower.cancelled.reason, job.follower.cancelled.code) == ("no", "EASSIGN")
+
+
+def test_what_workers_say_about_a_job_is_a_notice() -> None:
+    """An error that is no result of a slice reaches the program, with its code."""
+    job = Followed(3)
+    job.event("error", message="SyntaxError: x", code="EASSIGN", sliceNumber=0)
+
+    [notice] = job.told
+    assert isinstance(notice, Notice)
+    assert (notice.kind, notice.message, notice.payload["code"]) == ("error", "SyntaxError: x", "EASSIGN")
+
+
 def test_status_console_custom_and_notices() -> None:
     """Each kind of event becomes its record, with payloads as workers send them."""
     job = Followed(3)

@@ -190,3 +190,28 @@ def test_a_killed_writer_loses_nothing_that_it_acknowledged(tmp_path: Path) -> N
             range(1, last + 1)
         )
     assert acknowledged > 0
+
+
+def test_a_database_of_the_first_schema_is_upgraded(tmp_path: Path) -> None:
+    """What was stored stays; one of a schema from the future is refused."""
+    url = sqlite_url(tmp_path / "s.sqlite")
+    store = Store(url, "NORMAL")
+
+    def as_it_was(connection: Connection) -> None:
+        for column in ("stop_reason", "stop_code"):
+            connection.execute(text(f"ALTER TABLE jobs DROP COLUMN {column}"))
+        connection.execute(text("UPDATE facts SET value = '1' WHERE name = 'schema'"))
+        ledger.open_account(connection, ALICE, 7)
+
+    store.submit(as_it_was).result()
+    store.close()
+    store = Store(url, "NORMAL")
+    columns = store.submit(lambda c: {row[1] for row in c.execute(text("PRAGMA table_info(jobs)"))}).result()
+    assert {"stop_reason", "stop_code"} <= columns
+    assert store.submit(lambda connection: ledger.balance_of(connection, ALICE)).result() == 7
+    store.submit(
+        lambda c: c.execute(text("UPDATE facts SET value = '99' WHERE name = 'schema'")) and None
+    ).result()
+    store.close()
+    with pytest.raises(StoreError, match="schema 99"):
+        Store(url, "NORMAL")
