@@ -17,9 +17,6 @@
 // Arguments: [--together] FILE... With --together all files are one script in one function scope, so that they see each
 // other's declarations and nobody else does; without it each one is a classic script of its own.
 
-import { registerHooks } from "node:module";
-import { runInThisContext } from "node:vm";
-
 const { cpuUsage, exit, readTextFileSync, stdin, stdout } = Deno;
 const args = [...Deno.args];
 const uncurry = (method) => Function.prototype.call.bind(method);
@@ -48,6 +45,9 @@ const KEPT = new Set(`
   Performance PerformanceEntry PerformanceMark PerformanceMeasure Event EventTarget CustomEvent ErrorEvent
   PromiseRejectionEvent DOMException AbortController AbortSignal reportError self
 `.trim().split(/\s+/));
+
+const REFUSED = Object.freeze({ __proto__: null, error: "there are no modules in a sandbox" });
+const NO_IMPORTS = [1]; // host-defined options with which deno refuses import() of a script and of all that it evaluates
 
 const READ_AT_ONCE = 256 * 1024; // bytes; more than a pipe of the usual size holds
 const LONGEST_TIMER = 2 ** 31 - 1; // milliseconds that setTimeout can count
@@ -123,21 +123,60 @@ async function listen() {
   }
 }
 
+/** What keeps import() shut and runs a script: {shut(), run(source, url)}.
+ *
+ * `shut` puts a resolver in that refuses every specifier, as registerHooks of node:module does. Loading node:module only
+ * for that takes longer than all the rest of a start, so the operation behind it is taken from deno's own list, which
+ * is handed out to deno's own modules while one of them is loaded. Where a deno no longer does that, node's modules are
+ * loaded. Whichever it was, `shutImports` tries it.
+ */
+async function engineRoom() {
+  const internals = Deno[Deno.internal];
+  const { evalContext } = internals?.core ?? {};
+  let operations;
+  try {
+    let listed;
+    const hook = { configurable: true, set: () => void (listed = evalContext('import("ext:core/ops")', "ext:dcp")[0]) };
+    Object.defineProperty(internals, "getBitmapData", hook);
+    globalThis.ImageBitmap; // the smallest of deno's lazy modules that tells us when it is loaded
+    delete internals.getBitmapData;
+    operations = await listed;
+  } catch {
+    // the long way
+  }
+  if (typeof operations?.op_module_hooks_register === "function") {
+    return {
+      shut: () => operations.op_module_hooks_register(() => REFUSED, true),
+      run(source, url) {
+        const [, failure] = evalContext(source, url, NO_IMPORTS);
+        if (failure !== null) throw failure.thrown;
+      },
+    };
+  }
+  const [{ registerHooks }, { runInThisContext }] = [await import("node:module"), await import("node:vm")];
+  const refuse = () => {
+    throw null; // an error object of ours would be a way to our functions
+  };
+  return {
+    shut: () => registerHooks({ resolve: refuse, load: refuse }),
+    run: (source, url) => runInThisContext(source, { filename: url }),
+  };
+}
+
+/** After this no import() finds anything, not even the builtin modules that need no permission. */
+async function shutImports(engine) {
+  engine.shut();
+  for (const specifier of ["node:process", "data:text/javascript,", "ext:core/ops"]) {
+    const open = await import(specifier).then(() => true, () => false);
+    if (open) throw new Error(`import() of ${specifier} is not refused`);
+  }
+}
+
 function strip() {
   // A stray rejection or error of a work function must not end the sandbox.
   for (const name of ["unhandledrejection", "error"]) {
     addEventListener(name, (event) => event.preventDefault());
   }
-  // After this no import() finds anything, not even the builtin modules that need no permission. Nothing but null is
-  // thrown: an error object of ours would be a way to our functions.
-  registerHooks({
-    resolve() {
-      throw null;
-    },
-    load() {
-      throw null;
-    },
-  });
   // The two symbols of the global object and its prototype stay: deno itself needs them for events.
   for (const name of Object.getOwnPropertyNames(globalThis)) {
     if (!KEPT.has(name) && !delete globalThis[name]) throw new Error(`cannot remove ${name}`);
@@ -147,21 +186,23 @@ function strip() {
   }
 }
 
-function load() {
+async function load() {
   const together = args[0] === "--together";
   const files = together ? args.slice(1) : args;
   const sources = files.map((file) => readTextFileSync(file));
   Deno.permissions.revokeSync({ name: "read" });
+  const engine = await engineRoom();
+  await shutImports(engine);
   strip();
   if (together) {
-    runInThisContext(`(() => {"use strict";${sources.join("\n")}\n})()`, { filename: "dcp-sandbox" });
+    engine.run(`(() => {"use strict";${sources.join("\n")}\n})()`, "dcp-sandbox:environment");
   } else {
-    sources.forEach((source, index) => runInThisContext(source, { filename: files[index] }));
+    sources.forEach((source, index) => engine.run(source, `file://${encodeURI(files[index])}`));
   }
 }
 
 try {
-  load();
+  await load();
   listen();
 } catch (error) {
   natives.writeln(`DIE: the sandbox could not be set up: ${stringOf(error?.stack ?? error).replaceAll("\n", "\u2424")}`);
