@@ -15,7 +15,7 @@ from ..protocol.dcp.kvin import Url, unmarshal
 from ..protocol.dcp.values import split_document
 from .claims import inputs
 from .core import Call, Core, Form, Operations, read
-from .outcomes import News, end_if_over, must_find
+from .outcomes import News, end_if_over, must_find, well_formed
 from .ranges import length_of
 from .refusal import Refused
 from .settings import SchedulerSettings
@@ -313,7 +313,7 @@ def operations(core: Core) -> Operations:
     async def cancel(call: Call) -> Any:
         request = read(CancelJob, call.data)
         owners = (str(call.peer.owner), *call.vouched)
-        reason = (request.reason or "The deployer cancelled the job.")[:1000]
+        reason = well_formed((request.reason or "The deployer cancelled the job.")[:1000])
         news = await core.store.write(
             lambda connection: cancel_job(connection, request.job, reason, owners, core.now())
         )

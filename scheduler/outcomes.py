@@ -172,7 +172,7 @@ def give_back(connection: Connection, returned: Return, most: int, now: float) -
     failed: list[Failure] = []
     if returned.code in JOB_ERRORS and mine:
         if _count_return(connection, job.id, 0) > most:
-            reason = returned.message or "The job could not be set up in a sandbox."
+            reason = well_formed(returned.message) or "The job could not be set up in a sandbox."
             jobs.end(connection, job, Status.CANCELLED, now, reason, returned.code)
             return News(must_find(connection, job.id), ended=True)
     elif returned.code:
@@ -219,11 +219,15 @@ def failures_in(connection: Connection, job: str, span: Span) -> list[Failure]:
     return [Failure(row[0], row[1]) for row in rows]
 
 
+def well_formed(text: str) -> str:
+    """A text for people that UTF-8 can hold: half a surrogate pair becomes a replacement character."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 def checked_error(text: str, limit: int = 1 << 20) -> str:
     """The text of one KVIN node as a worker sent it. Raises when it is not exactly one, or too large."""
     if len(text) > limit:
         raise Refused(
             "ETOOBIG", f"The error of a slice may have {limit} characters, this one has {len(text)}."
         )
-    nodes_of(f"[{text}]", expected=1)
-    return text
+    return body_of(nodes_of(f"[{text}]", expected=1))[1:-1]  # in our own words, which UTF-8 can hold

@@ -61,6 +61,11 @@ def loads(text: str | bytes, *, max_size: int = MAX_TEXT) -> Any:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:
         # orjson takes UTF-8 only; JavaScript may send half a surrogate pair as \udxxx, which json reads.
+        if isinstance(text, bytes) and b"\\u" in text:
+            try:
+                text = text.decode()
+            except UnicodeDecodeError:
+                raise JsJsonError(f"not JSON: {error}") from None
         if isinstance(text, str) and ("\\u" in text or "surrogate" in str(error)):
             return _loads_with_surrogates(text)
         raise JsJsonError(f"not JSON: {error}") from None

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 import pytest
 
 from dcp_worker.protocol.dcp.initiator import RequestRefused
-from dcp_worker.protocol.dcp.values import node_of, result_from_node, uri_to_node
+from dcp_worker.protocol.dcp.values import node_of, nodes_of, result_from_node, uri_to_node
 from dcp_worker.tests.lab import Deployer, HandWorker, authorisation, books, party, running_scheduler
 
 
@@ -441,5 +441,52 @@ def test_events_of_one_job_are_for_its_owner_only(tmp_path: Path) -> None:
                 await stranger.submit(job=job)
             assert refusal.value.code == "EEXIST"
             await deployer.submit(job=job)  # a repetition of its own submit is no error
+
+    asyncio.run(run())
+
+
+def test_halves_of_surrogate_pairs_travel_whole(tmp_path: Path) -> None:
+    """JavaScript strings may hold them: as inputs, results, errors and reasons, in bulk and one by one."""
+
+    async def run() -> None:
+        async with (
+            running_scheduler(tmp_path) as scheduler,
+            party(Deployer, scheduler.url) as deployer,
+            party(HandWorker, scheduler.url) as worker,
+        ):
+            job = await deployer.submit()
+            await deployer.watch(job, "results", "console")
+            await deployer.add(job, ["\ud800a", "b", "c"])
+            await deployer.close_job(job)
+            task = await worker.request()
+            [run] = task["body"]["runs"][job]
+            assert nodes_of(run["values"], expected=3) == ["\ud800a", "b", "c"]
+            emission = {"eventName": "console", "payload": {"message": "\ud83d"}, "job": job, "slice": 1}
+            proof = {"worker": worker.name, "authorizationMessage": authorisation(task)}
+            await worker.ask("eventRouter", "workEmit", {**emission, **proof})
+            failure = {"slice": 3, "error": '"\\udfff"', "metrics": {}}
+            answer = await worker.deliver(task, job, [(1, ["x\udbff"])], failures=[failure])
+            assert answer["accepted"] == 2
+            raw = {"first": 2, "count": 1, "values": '["\ud801"]', "metrics": {}}  # the character itself
+            batch = {"job": job, "authorizationMessage": authorisation(task), "runs": [raw]}
+            [answer] = (await worker.deliver_batches([batch]))["batches"]
+            assert answer["accepted"] == 1
+            await deployer.wait_for_stop()
+            results, errors = await deployer.fetch(job, [1, 3])
+            assert results == {1: "x\udbff", 2: "\ud801"}
+            assert errors == {3: '"\\udfff"'}
+            assert await deployer.results_seen(job, 1, 3) == results
+            data = {"job": job, "owner": str(deployer.key.address), "range": [1]}
+            [one] = await deployer.ask("resultSubmitter", "fetchResult", data)
+            assert uri_to_node(unquote(one["value"])) == "x\udbff"
+            await deployer.wait_for(lambda events: any(one.get("message") == "\ud83d" for one in events))
+            other = await deployer.submit(dataRange={"start": 1, "end": 2})
+            await deployer.watch(other)
+            while not any(event.get("reason") == "\ufffdno" for event in deployer.events):
+                task = await worker.request(wait_ms=100)
+                if task["body"]:
+                    await worker.give_back(
+                        task, other, [[1, 2]], {"message": "\ud800no", "errorCode": "EASSIGN"}
+                    )
 
     asyncio.run(run())

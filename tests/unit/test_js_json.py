@@ -119,3 +119,10 @@ def test_deep_values_are_refused() -> None:
         js_json.dumps(value)
     while isinstance(value, list):  # taken apart here, where no destructor recurses
         value = value.pop()
+
+
+def test_bytes_are_read_as_text_is() -> None:
+    """Half a surrogate pair comes as an escape in bytes, too; bytes that are no UTF-8 are refused."""
+    assert js_json.loads(b'["\\ud800x"]') == js_json.loads('["\\ud800x"]') == ["\ud800x"]
+    with pytest.raises(js_json.JsJsonError):
+        js_json.loads(b'["\\ud800", "\xff"]')
