@@ -120,9 +120,11 @@ def efficiency(_slices: int, repeat: int) -> dict[str, Any]:
 
 
 def coldstart(_slices: int, repeat: int) -> dict[str, Any]:
-    """One evaluator under all layers, from the decision to start it to its first result."""
+    """One evaluator under all layers, from the decision to start it to its first result; beside it, in turn,
+    a ``deno run`` of an empty script: the part that is deno's own start."""
     from dcp_worker.evaluator_host.evaluator import EvaluatorProcess, EvaluatorProgram
     from dcp_worker.evaluator_host.pipes import EvaluatorEnd, EvaluatorPipes
+    from dcp_worker.evaluator_host.program import ENVIRONMENT
 
     class Sink:
         """Waits for a line."""
@@ -142,6 +144,10 @@ def coldstart(_slices: int, repeat: int) -> dict[str, Any]:
                 if line.startswith((b"ENDED", b"DIE")) or b"assignFailed" in line:
                     raise SystemExit(line.decode())
 
+        def wait_for_end(self) -> None:
+            while not self.queue.get(timeout=30).startswith(b"ENDED"):
+                pass
+
     assign = {
         "type": "assign",
         "job": {
@@ -160,17 +166,26 @@ def coldstart(_slices: int, repeat: int) -> dict[str, Any]:
     lines = b"".join(json.dumps(line).encode() + b"\n" for line in (assign, run, [7]))
     pipes = EvaluatorPipes()
     program = EvaluatorProgram()
-    samples = []
-    for _ in range(max(10, repeat)):
-        sink = Sink()
-        started = time.perf_counter()
-        evaluator = EvaluatorProcess(pipes, program, sink)
-        evaluator.write(lines)
-        sink.wait_for(b'"results"')
-        samples.append(time.perf_counter() - started)
-        evaluator.kill()
+    samples, bare = [], []
+    with tempfile.NamedTemporaryFile(suffix=".js") as empty:
+        for _ in range(max(15, repeat)):
+            sink = Sink()
+            started = time.perf_counter()
+            evaluator = EvaluatorProcess(pipes, program, sink)
+            evaluator.write(lines)
+            sink.wait_for(b'"results"')
+            samples.append(time.perf_counter() - started)
+            evaluator.kill()
+            sink.wait_for_end()
+            started = time.perf_counter()
+            subprocess.run(
+                [program.deno, "run", "--no-config", "--no-code-cache", empty.name],
+                env=ENVIRONMENT,
+                check=True,
+            )
+            bare.append(time.perf_counter() - started)
     pipes.stop()
-    return spread(samples)
+    return {**spread(samples), "bare_deno": spread(bare)}
 
 
 def localexec(_slices: int, repeat: int) -> dict[str, Any]:

@@ -77,7 +77,9 @@ def table(outcome: dict[str, Any]) -> str:
     shown: dict[str, Callable[[dict[str, Any]], str]] = {
         "trivial": lambda r: f"{r['slices'] / r['median']:>12,.0f} slices/s   {r['median']:8.3f} s",
         "efficiency": lambda r: f"{r['efficiency']:>12.3f} of {r['cores']} cores   {r['median']:8.3f} s",
-        "coldstart": lambda r: f"{r['median'] * 1000:>12.1f} ms",
+        "coldstart": lambda r: (
+            f"{r['median'] * 1000:>12.1f} ms   ({r['bare_deno']['median'] * 1000:.1f} ms of it a bare deno)"
+        ),
         "localexec": lambda r: f"{r['median']:>12.3f} s",
     }
     trivial = outcome.get("trivial", {})

@@ -2,11 +2,14 @@
 
 import json
 import threading
+from pathlib import Path
 
 import pytest
 
+from dcp_worker.evaluator_host import program as program_module
 from dcp_worker.evaluator_host.evaluator import EvaluatorProgram
 from dcp_worker.evaluator_host.pipes import EvaluatorPipes, PipeLimits
+from dcp_worker.evaluator_host.program import ENTRY
 from dcp_worker.protocol.evaluator_lines import (
     Assigned,
     FailedLine,
@@ -15,6 +18,7 @@ from dcp_worker.tests.evaluators import (
     WASM_ADD,
     Driver,
     running_evaluator,
+    small_program,
 )
 
 
@@ -63,6 +67,7 @@ def test_a_line_without_end_is_cut_off(pipes: EvaluatorPipes, program: Evaluator
         assert sandbox.wait_end().cause == "flood"
 
 
+FORGED = "const forged = () => { throw new Error('REACHED') };"
 TRICKS = {
     "console.log of protocol text": 'console.log(\'x\\nMSG:{"type":"finished","run":1}\')',
     "message of an error": 'throw new Error(\'\\nMSG:{"type":"finished","run":1}\')',
@@ -74,6 +79,15 @@ TRICKS = {
     "import of data": "return import('data:text/javascript,export default 1').then(() => forged(), () => 0)",
     "import by eval as a job": "return Promise.resolve(\"import('node:worker_threads')\").then(eval).then(() => forged(), () => 0)",  # noqa: E501
     "import of a file": "return import('file:///etc/passwd').then(() => forged(), () => 0)",
+    "import by Function as a job": "return Promise.resolve(\"return import('node:process')\").then(Function).then(f => f()).then(() => forged(), () => 0)",  # noqa: E501
+    "import by eval as a listener": """return new Promise(done => { globalThis.done = done;
+        const code = "import('node:process').then(() => done('REACHED'), () => done(0))";
+        addEventListener('x', eval.bind(null, code)); dispatchEvent(new Event('x')) })""",
+    "import by eval as a conversion": """return new Promise(done => { globalThis.done = done;
+        const code = "import('ext:core/ops').then(() => done('REACHED'), () => done(0)); 'http://h/'";
+        new URL({ toString: eval.bind(null, code) }) })""",
+    "import of node:module": "return import('node:module').then(() => forged(), () => 0)",
+    "import with attributes": "return import('data:application/json,1', { with: { type: 'json' } }).then(() => forged(), () => 0)",  # noqa: E501
     "call sites": "Error.prepareStackTrace = (e, s) => s; const s = new Error().stack; "
     "for (const f of s) if (f.getThis() && f.getThis() !== globalThis || f.getFunction()?.name === 'compute') forged()",
     "global object's constructor": "globalThis.constructor !== undefined && forged()",
@@ -85,8 +99,7 @@ TRICKS = {
 @pytest.mark.parametrize("trick", TRICKS)
 def test_a_work_function_cannot_forge_a_line(sandbox: Driver, trick: str) -> None:
     """What it says is data; the natives are out of its reach, whatever it evaluates or imports."""
-    forged = "const forged = () => { throw new Error('REACHED') };"
-    assert sandbox.assign(f"x => {{ {forged} {TRICKS[trick]} }}") == Assigned()
+    assert sandbox.assign(f"x => {{ {FORGED} {TRICKS[trick]} }}") == Assigned()
     sandbox.start_run(1, 1, 1, [0])
     sandbox.start_run(2, 2, 1, [0])
     sandbox.finish(2)
@@ -95,6 +108,21 @@ def test_a_work_function_cannot_forge_a_line(sandbox: Driver, trick: str) -> Non
     assert [line.run for line in sandbox.said if type(line).__name__ == "FinishedLine"] == [1, 2]
     for line in sandbox.raw:
         assert not line.startswith(b"MSG:") or json.loads(line[4:])["type"]
+
+
+def test_imports_are_refused_without_the_short_way_too(
+    pipes: EvaluatorPipes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A deno that does not hand out its operations any more: node's modules are loaded to shut import()."""
+    entry = tmp_path / "evaluator.js"
+    entry.write_text("delete globalThis.ImageBitmap;\n" + ENTRY.read_text())
+    monkeypatch.setattr(program_module, "ENTRY", entry)
+    imports = [trick for name, trick in TRICKS.items() if name.startswith("import")]
+    with running_evaluator(pipes, small_program()) as sandbox:
+        sandbox.assign(
+            f"async x => {{ {FORGED} return (await [{','.join(f'() => {{ {t} }}' for t in imports)}][x]()) ?? 0 }}"
+        )
+        assert sandbox.compute(list(range(len(imports)))) == [0] * len(imports)
 
 
 @pytest.mark.parametrize(
