@@ -38,6 +38,7 @@ def command(loaded: "Loaded") -> int:
 
     Prints "listening on URL" when the scheduler serves. Point programs at it with DCP_SCHEDULER_LOCATION=URL.
     """
+    from ..client.identity import load_identity
     from ..client.stack import Stack, StackPlan
 
     settings = loaded.settings
@@ -56,6 +57,8 @@ def command(loaded: "Loaded") -> int:
     signal.signal(signal.SIGTERM, _terminate)
     try:
         stack.start()
+        # Programs of this user deploy with the same keystores; they must be there when we say that we serve.
+        load_identity(folder=settings.paths.resource_dir)
         stack.wait_until_serving()
         print(f"listening on {stack.url}", flush=True)
         while True:
