@@ -15,7 +15,8 @@ class SandboxLimits:
     events_per_s: float = 500.0  # and for ever
     event_bytes_burst: int = 16 << 20
     event_bytes_per_s: float = 1 << 20
-    wasted_burst: int = 20_000  # dropped ones that may come at once before the sandbox is ended
+    wasted_burst: int = 20_000  # dropped ones that may come at once before the sandbox is ended; a long one
+    # counts once more for each 4 KiB
     wasted_per_s: float = 1_000.0
 
 
@@ -50,4 +51,4 @@ class EventBudget:
 
     def waste(self, size: int, now: float) -> bool:
         """Count something that is dropped; tells whether it may go on like this."""
-        return self._wasted.take(1 + size / 1000, now)
+        return self._wasted.take(1 + size // 4096, now)

@@ -321,7 +321,7 @@ class SandboxState:
         if line.slice and (run is None or not run.next <= line.slice < run.end):
             raise _Nonsense("it is about a slice that is not being computed")
         if len(line.body) > self._limits.event_bytes or not self._events.take(len(line.body), now):
-            return self._spend(now, 0)
+            return self._spend(now, len(line.body))
         event = messages.JobEvent(self.sandbox, self.job, line.slice, line.event)
         return (Send("supervisor", event, (line.body,)),)
 

@@ -244,6 +244,17 @@ def test_a_chatterbox_is_cut_short_and_a_flood_ends_it():
     assert outcome_of(state, instructions)[0] is Outcome.FLOODED
 
 
+def test_long_lines_are_a_flood_sooner():
+    """What is dropped is counted by its size too: reading it costs the box something."""
+    state = open_state()
+    dropped = 0
+    while state.verdict is None:
+        dropped += not state.on_line(lines.EventLine(0, "console", b"x" * 100_000), 1.0)
+
+    assert dropped < 1_000
+    assert state.verdict.outcome is Outcome.FLOODED
+
+
 def test_an_event_that_is_too_large_is_dropped():
     """The next one is passed on."""
     state = open_state()
