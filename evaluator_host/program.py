@@ -17,6 +17,9 @@ SANDBOX_FILES = tuple(
     HERE / "sandbox" / f"{name}.js"
     for name in (
         "intrinsics",
+        "kvin_shared",
+        "kvin_writer",
+        "kvin_reader",
         "kvin",
         "errors",
         "protocol",

@@ -6,7 +6,7 @@
 const fs = require("fs");
 const vm = require("vm");
 
-const ours = vm.runInThisContext(`(() => {${fs.readFileSync(process.argv[2], "utf8")}\nreturn KVIN;})()`);
+const ours = vm.runInThisContext(`(() => {${process.argv.slice(2).map((name) => fs.readFileSync(name, "utf8")).join("\n")}\nreturn KVIN;})()`);
 const codecs = { npm8: require("kvin8"), npm9: require("kvin9"), ours };
 const hex = (bytes) => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("hex");
 

@@ -1,14 +1,15 @@
-"""kvin.js alone: changed prototypes, hostile nodes, and what it cannot write. It runs in V8, as in the sandbox."""
+"""The files of KVIN alone: changed prototypes, hostile nodes, and what it cannot write. They run in V8, as they do
+in the sandbox."""
 
 import json
 import subprocess
-from pathlib import Path
 from typing import Any
 
+from dcp_worker.evaluator_host.program import SANDBOX_FILES
 from dcp_worker.protocol.dcp.kvin import value_of
 from dcp_worker.tests.npm import node_binary
 
-KVIN_JS = Path(__file__).parent.parent.parent / "evaluator_host" / "sandbox" / "kvin.js"
+KVIN_JS = "\n".join(path.read_text() for path in SANDBOX_FILES if path.stem.startswith("kvin"))
 
 
 def run(program: str, given: Any = None) -> Any:
@@ -16,7 +17,7 @@ def run(program: str, given: Any = None) -> Any:
     inside = f"""
 const {{ parse, stringify }} = JSON;
 const given = parse({json.dumps(json.dumps(given))});
-const KVIN = (() => {{ {KVIN_JS.read_text()}
+const KVIN = (() => {{ {KVIN_JS}
 return KVIN; }})();
 stringify((() => {{ {program} }})());
 """  # a realm of its own, so that node itself goes on working whatever happens to the prototypes

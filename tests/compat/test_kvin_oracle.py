@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from dcp_worker.evaluator_host.program import SANDBOX_FILES
 from dcp_worker.protocol.dcp.json_text import dumps, loads
 from dcp_worker.protocol.dcp.kvin import node_of, value_of
 from dcp_worker.tests.kvin_describe import describe, unordered
@@ -17,7 +18,7 @@ from dcp_worker.tests.kvin_values import values
 from dcp_worker.tests.npm import node_binary, npm_packages
 
 HERE = Path(__file__).parent
-KVIN_JS = HERE.parent.parent / "evaluator_host" / "sandbox" / "kvin.js"
+KVIN_JS = [path for path in SANDBOX_FILES if path.stem.startswith("kvin")]
 PINS = {"kvin8": "npm:kvin@1.2.17", "kvin9": "npm:kvin@9.0.0"}
 NPM = [("npm8", "v8"), ("npm9", "v9")]
 READERS = [*NPM, ("ours", "v8"), ("ours", "v9")]
@@ -44,7 +45,7 @@ def oracle() -> Iterator[Oracle]:
     """The node process, with the packages installed."""
     environment = {**os.environ, "NODE_PATH": str(npm_packages(PINS) / "node_modules")}
     process = subprocess.Popen(
-        [node_binary(), HERE / "kvin_oracle.js", KVIN_JS],
+        [node_binary(), HERE / "kvin_oracle.js", *KVIN_JS],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
