@@ -8,8 +8,8 @@ still has. Two sandboxes hold the same slice only when the first one was lost an
 from collections import Counter, deque
 from collections.abc import Iterable
 
+from ..protocol.intervals import Interval, count_of, difference, normalise, subtract
 from .instructions import Close, CloseTask, Deal, DropJob, Forget, Instruction, Open, Report, Return, SendJob
-from .intervals import Interval, count_of, difference, normalise, subtract
 from .records import HostRecord, JobRecord, RunRecord, SandboxRecord, SandboxState, Stretch
 from .sizing import depth, run_slices, within_bytes
 

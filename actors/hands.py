@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 
+from ..protocol.intervals import count_of
 from ..protocol.messages import CloseSandbox, ForgetJob, OpenSandbox, Run, TaskAccepted, TaskClosed
 from ..protocol.switchboard import Address
 from . import instructions as do
 from .base import Actor
-from .intervals import count_of
 from .local_messages import FetchedTask, LoadedJob, WorkFetched
 from .planning import Planner
 from .requests import Capacity, StatusEntry, WorkerFacts, request_work, status, work_emit

@@ -5,7 +5,7 @@ The supervisor does it; nothing here touches a socket, a clock or a disk.
 
 from dataclasses import dataclass
 
-from .intervals import Interval
+from ..protocol.intervals import Interval
 from .records import Stretch
 
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..protocol.intervals import Interval
 from ..protocol.messages import JobArtifacts
-from .intervals import Interval
 from .planning import Arrival
 
 

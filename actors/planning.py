@@ -10,10 +10,10 @@ How a slice's life here ends: committed to the outbox, or returned to the schedu
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..protocol.intervals import difference
 from ..protocol.messages import HostHello, Outcome
 from .decisions import CLOSING_S, HOLD_S, OPENING_S, Decisions
 from .instructions import CloseTask, Report
-from .intervals import difference
 from .records import HostRecord, JobRecord, SandboxRecord, SandboxState, Stretch
 from .sharing import runs_on, surplus
 from .sizing import MAX_DEPTH, smooth

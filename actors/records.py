@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 
+from ..protocol.intervals import Interval, normalise, subtract
 from .inputs import Inputs
-from .intervals import Interval, normalise, subtract
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ from typing import Any
 from ..protocol.dcp import js_json
 from ..protocol.dcp.hashing import eh1, salted
 from ..protocol.dcp.values import join_bodies, nodes_of, result_from_node
+from ..protocol.intervals import Interval
 from ..protocol.messages import Metrics
-from .intervals import Interval
 from .outbox import OutcomeRow, Task
 
 NORMAL, NOTIFY, START_UP, RETURN_ALL = 1, 2, 4, 16

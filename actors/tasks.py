@@ -14,9 +14,9 @@ from loguru import logger
 from ..errors import DcpError
 from ..protocol.dcp import js_json
 from ..protocol.dcp.values import body_of, uri_to_node
+from ..protocol.intervals import count_of, from_numbers, normalise
 from .artifacts import Fetch, load_job
 from .inputs import Inputs
-from .intervals import count_of, from_numbers, normalise
 from .local_messages import FetchedTask, LoadedJob, Unusable, WorkFetched
 from .planning import Arrival
 from .records import Stretch

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 
+from ..protocol.intervals import IntervalSet
 from ..protocol.messages import (
     DrainOutbox,
     OutboxStatus,
@@ -38,7 +39,6 @@ from .delivery import (
     read_bulk,
     read_single,
 )
-from .intervals import IntervalSet
 from .local_messages import Answer, LinkState, NoAnswer, OutboxBlocked
 from .outbox import Outbox, OutboxError, OutcomeRow, Task
 from .requests import WorkerFacts, dcc

@@ -4,9 +4,9 @@ once."""
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from ..protocol.intervals import IntervalSet
 from .errors import ClientError, SliceError
 from .inputs import MAX_SLICES
-from .intervals import Intervals
 
 
 class CollectionError(ClientError):
@@ -26,7 +26,7 @@ class Collection:
         self.total = total  # slices of the job; None while they are still being uploaded
         self.errors: dict[int, SliceError] = {}
         self._keep = keep
-        self._seen = Intervals()
+        self._seen = IntervalSet()
         self._chunks: list[tuple[int, Sequence[Any]]] = []  # (first, values), disjoint
 
     def __len__(self) -> int:
@@ -73,7 +73,7 @@ class Collection:
         """
         if self.total is None and not unbounded:
             return []
-        return self._seen.gaps(1, MAX_SLICES + 1 if self.total is None else self.total + 1)
+        return self._seen.missing(1, MAX_SLICES if self.total is None else self.total)
 
     def results(self) -> list[Any]:
         """All outcomes in slice order, the SliceError where the work function threw."""

@@ -1,35 +1,13 @@
 """Outcomes of a job in any order, twice, and hostile."""
 
-from itertools import pairwise
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dcp_worker.client.collection import Collection, CollectionError
 from dcp_worker.client.errors import SliceError, SliceErrors
-from dcp_worker.client.intervals import Intervals
 
 runs = st.lists(st.tuples(st.integers(1, 60), st.integers(0, 12)), max_size=30)
-
-
-@given(runs)
-def test_intervals_are_a_set(added: list[tuple[int, int]]) -> None:
-    """Intervals behave as a set of numbers would, and hold no two runs that touch."""
-    intervals, model = Intervals(), set[int]()
-
-    for first, count in added:
-        fresh = intervals.add(first, count)
-        new = set(range(first, first + count)) - model
-        model |= new
-        assert {n for start, length in fresh for n in range(start, start + length)} == new
-
-    pairs = list(intervals)
-    assert {n for first, count in pairs for n in range(first, first + count)} == model
-    assert all(a + n < b for (a, n), (b, _) in pairwise(pairs))
-    assert len(intervals) == len(model)
-    assert all((n in intervals) == (n in model) for n in range(80))
-    assert {n for f, c in intervals.gaps(1, 80) for n in range(f, f + c)} == set(range(1, 80)) - model
 
 
 @given(runs)

@@ -1,16 +1,18 @@
 """Sets of slice numbers as a few intervals, because a job may have a thousand million slices.
 
-An interval is ``(first, count)``; a set is a list of them, ascending and disjoint. All functions are pure.
+An interval is ``(first, count)``, as runs are on the wire; a set is a list of them, ascending and disjoint. All
+functions are pure; ``IntervalSet`` is the one that grows.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 Interval = tuple[int, int]
+"""The first number and how many there are."""
 
 
 def count_of(intervals: Iterable[Interval]) -> int:
-    """How many slice numbers the intervals hold."""
+    """How many slice numbers disjoint intervals hold."""
     return sum(count for _, count in intervals)
 
 
@@ -54,7 +56,7 @@ def subtract(left: Sequence[Interval], first: int, count: int) -> tuple[list[Int
     return stays, taken
 
 
-def intersect(left: Sequence[Interval], right: Sequence[Interval]) -> list[Interval]:
+def intersect(left: Sequence[Interval], right: Iterable[Interval]) -> list[Interval]:
     """The numbers that are in both sets."""
     common: list[Interval] = []
     for first, count in right:
@@ -70,14 +72,43 @@ def difference(left: Sequence[Interval], right: Iterable[Interval]) -> list[Inte
     return stays
 
 
+def covers(intervals: Sequence[Interval], first: int, count: int) -> bool:
+    """Whether a normalised set holds all of ``[first, first + count)``."""
+    return any(start <= first and first + count <= start + length for start, length in intervals)
+
+
+def head(intervals: Iterable[Interval], limit: int) -> list[Interval]:
+    """The first ``limit`` numbers of a set."""
+    taken: list[Interval] = []
+    for first, count in intervals:
+        if limit <= 0:
+            break
+        taken.append((first, min(count, limit)))
+        limit -= taken[-1][1]
+    return taken
+
+
 class IntervalSet:
     """A set of slice numbers that grows, mostly at its end: adding costs O(log n) of its intervals there."""
 
-    __slots__ = ("_firsts", "_stops")
+    __slots__ = ("_count", "_firsts", "_stops")
 
     def __init__(self) -> None:
         self._firsts: list[int] = []
         self._stops: list[int] = []  # one behind the last number of each interval
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[Interval]:
+        """The intervals, ascending."""
+        for first, stop in zip(self._firsts, self._stops, strict=True):
+            yield first, stop - first
+
+    def __contains__(self, number: int) -> bool:
+        at = bisect_right(self._firsts, number) - 1
+        return at >= 0 and number < self._stops[at]
 
     def missing(self, first: int, count: int) -> list[Interval]:
         """Which of these numbers are not in the set."""
@@ -93,8 +124,11 @@ class IntervalSet:
             gaps.append((first, end - first))
         return gaps
 
-    def add(self, first: int, count: int) -> None:
-        """Put numbers in; those that are in it already do no harm."""
+    def add(self, first: int, count: int) -> list[Interval]:
+        """Put numbers in, and return those that were not there before."""
+        if count <= 0:
+            return []
+        fresh = self.missing(first, count)
         stop = first + count
         low = bisect_right(self._stops, first - 1)  # the first interval that touches or lies behind
         high = bisect_right(self._firsts, stop, low)
@@ -103,7 +137,5 @@ class IntervalSet:
             stop = max(stop, self._stops[high - 1])
         self._firsts[low:high] = [first]
         self._stops[low:high] = [stop]
-
-    def intervals(self) -> list[Interval]:
-        """What is in the set."""
-        return [(first, stop - first) for first, stop in zip(self._firsts, self._stops, strict=True)]
+        self._count += count_of(fresh)
+        return fresh
