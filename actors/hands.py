@@ -12,7 +12,7 @@ from ..protocol.messages import CloseSandbox, ForgetJob, OpenSandbox, Run, TaskA
 from ..protocol.switchboard import Address
 from . import instructions as do
 from .base import Actor
-from .local_messages import FetchedTask, LoadedJob, WorkFetched
+from .local_messages import DeliverNow, FetchedTask, LoadedJob, WorkFetched
 from .planning import Planner
 from .requests import Capacity, StatusEntry, WorkerFacts, request_work, status, work_emit
 
@@ -91,6 +91,8 @@ class Hands:
             case do.CloseTask(task):
                 self.tasks.pop(task, None)
                 self._tell(UPLOADER, TaskClosed(task))
+            case do.Deliver():
+                self._tell(UPLOADER, DeliverNow())
             case do.Return():
                 self.give_back(order)
             case do.Report():

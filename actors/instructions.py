@@ -69,6 +69,13 @@ class CloseTask:
 
 
 @dataclass(frozen=True, slots=True)
+class Deliver:
+    """Nothing of the job is queued or computed here any more: what is finished need not wait for more."""
+
+    job: str
+
+
+@dataclass(frozen=True, slots=True)
 class Return:
     """Give slices back to the scheduler."""
 
@@ -99,4 +106,6 @@ class RequestWork:
     start_up: bool  # the first request of this life: let the scheduler take back what an earlier life held
 
 
-Instruction = SendJob | Open | Deal | Close | Forget | DropJob | CloseTask | Return | Report | RequestWork
+Instruction = (
+    SendJob | Open | Deal | Close | Forget | DropJob | CloseTask | Deliver | Return | Report | RequestWork
+)

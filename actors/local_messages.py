@@ -23,6 +23,11 @@ class LinkState:
 
 
 @dataclass(frozen=True, slots=True)
+class DeliverNow:
+    """supervisor -> uploader: nothing more comes soon, so what is there must not wait for it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """link -> asker: the scheduler's answer."""
 

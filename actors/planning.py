@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ..protocol.intervals import difference
 from ..protocol.messages import HostHello, Outcome
 from .decisions import CLOSING_S, HOLD_S, OPENING_S, Decisions
-from .instructions import CloseTask, Report
+from .instructions import CloseTask, Deliver, Report
 from .records import HostRecord, JobRecord, SandboxRecord, SandboxState, Stretch
 from .sharing import runs_on, surplus
 from .sizing import MAX_DEPTH, smooth
@@ -193,6 +193,8 @@ class Planner(Decisions):
             job.slice_ms = smooth(job.slice_ms, wall_ms / slices)
             self.typical_ms = smooth(self.typical_ms, wall_ms / slices)
             job.served_ms += wall_ms
+        if not job.queued and not job.dealt:
+            self._out.append(Deliver(job.job))
         if job.queue and box.state is SandboxState.OPEN and not self.paused:
             for level in range(1, MAX_DEPTH + 1):
                 self.feed(box, level)

@@ -5,7 +5,6 @@ are finished, and then they are submitted. They leave the outbox when the schedu
 that it never will.
 """
 
-import random
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -25,42 +24,28 @@ from ..protocol.messages import (
 )
 from ..protocol.switchboard import Address, Delivery, Switchboard
 from .base import Actor, handles
-from .delivery import (
-    MAX_IN_FLIGHT,
-    MAX_REQUEST_BYTES,
-    MAX_REQUEST_SLICES,
-    MAX_SINGLES_IN_FLIGHT,
-    REFUSALS,
-    Receipt,
-    Shipment,
-    merge,
-    pack_bulk,
-    pack_singles,
-    read_bulk,
-    read_single,
-)
-from .local_messages import Answer, LinkState, NoAnswer, OutboxBlocked
+from .delivery import Receipt, merge
+from .local_messages import Answer, DeliverNow, LinkState, NoAnswer, OutboxBlocked
 from .outbox import Outbox, OutboxError, OutcomeRow, Task
 from .requests import WorkerFacts, dcc
+from .submission import Submission, SubmitAgain
+from .timers import TimerHandle
 
 if TYPE_CHECKING:
     from .scheduler_link import SchedulerLink
 
-COMMIT_EVERY_S = 0.05
+COMMIT_EVERY_S = 0.1
 """A stream of outcomes is committed this often; one that comes alone is committed at once."""
-SUBMIT_EVERY_S = 0.1
-"""And submitted this often, as long as it is small."""
+TIDY_AFTER_S = 1.0
+"""What was delivered may stay on disk so much longer, and then leaves together with what came meanwhile."""
 MAX_COMMIT_BYTES = 8_000_000
 MAX_OUTBOX_BYTES = 4 * 1024**3
-RETRY_MAX_S = 30.0
 _SUPERVISOR = Address(b"", "supervisor")
 
 
 @dataclass(frozen=True, slots=True)
-class _Retry:
-    """To itself: try again what failed."""
-
-    what: str  # "commit", "submit", or "pace"
+class _CommitAgain:
+    """To itself: it is time for the next commit, or for another try."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,37 +68,29 @@ class ResultUploader(Actor):
     ) -> None:
         super().__init__(switchboard, name)
         self._outbox = outbox
-        self._link = link
-        self._facts = facts
         self._max_bytes = max_bytes
-        self._bulk: bool | None = None  # None until the scheduler was found
+        self._submission = Submission(
+            outbox, link, facts, name=name, after=self.after, acknowledge=self._acknowledge
+        )
         # waiting for the next commit
         self._tasks: dict[str, Task] = {}
         self._rows: list[OutcomeRow] = []
         self._said: list[OutcomesCommitted] = []
-        self._delivered: list[OutcomeRow] = []
         self._closed: list[str] = []
         self._size = 0
         self._stuck = False  # the last commit failed; its retry is under way
         self._committed_at = 0.0
-        self._waiting = False  # the next commit has its time
+        self._commit_timer: TimerHandle | None = None
+        self._commit_due = 0.0  # when it ends
         self._blocked = False  # the supervisor was told to fetch no more
         # what is known of tasks and slices
         self._jobs: dict[str, str] = {}  # job of each open task
         self._seen: dict[str, IntervalSet] = {}  # slices of each job that were kept
         for job, first, count in outbox.held():
             self._seen.setdefault(job, IntervalSet()).add(first, count)
-        # submission
-        self._shipments: dict[int, Shipment] = {}
-        self._next = 1
-        self._sent_up_to = 0  # sequence number in the outbox
-        self._refusals: dict[int, int] = {}  # of single results, by sequence number
-        self._tries = 0
-        self._resting = False  # after a failure
-        self._pausing = False  # so that more comes together
-        self._sent_at = 0.0
         self._draining = False
         self._was_empty: bool | None = None
+        self._began_empty = False  # what an earlier life has left is delivered
 
     def on_start(self) -> None:
         """Say what an earlier life has left."""
@@ -126,12 +103,33 @@ class ResultUploader(Actor):
         super().on_receive(message)
         if self._stuck or (not self.actor_inbox.empty() and self._size < MAX_COMMIT_BYTES):
             return
-        rest = self._committed_at + COMMIT_EVERY_S - time.monotonic()
-        if rest <= 0 or self._draining or self._size >= MAX_COMMIT_BYTES:
+        due = self._next_commit()
+        if due is None:
+            return
+        now = time.monotonic()
+        if due <= now:
             self._commit()
-        elif not self._waiting:
-            self._waiting = True
-            self.after(rest, _Retry("commit"))
+        elif self._commit_timer is None or due < self._commit_due:
+            self._set_timer(due)
+
+    def _next_commit(self) -> float | None:
+        """When to commit: what the supervisor waits for soon, the rest some time."""
+        urgent = bool(self._rows or self._said)
+        if not urgent and not (self._tasks or self._submission.delivered or self._closed):
+            return None
+        if self._draining or self._size >= MAX_COMMIT_BYTES or not self._began_empty:
+            return 0.0
+        if urgent:
+            return self._committed_at + COMMIT_EVERY_S
+        return self._commit_due if self._commit_timer else time.monotonic() + TIDY_AFTER_S
+
+    def _set_timer(self, due: float | None) -> None:
+        if self._commit_timer is not None:
+            self._commit_timer.cancel()
+            self._commit_timer = None
+        if due is not None:
+            self._commit_due = due
+            self._commit_timer = self.after(max(0.0, due - time.monotonic()), _CommitAgain())
 
     # -- what comes in -----------------------------------------------------------------------------
 
@@ -198,23 +196,26 @@ class ResultUploader(Actor):
     # -- committing --------------------------------------------------------------------------------
 
     def _commit(self) -> None:
-        if self._tasks or self._rows or self._delivered or self._closed:
+        delivered = self._submission.delivered
+        if self._tasks or self._rows or delivered or self._closed:
             try:
-                self._outbox.commit(self._tasks.values(), self._rows, self._delivered, self._closed)
+                self._outbox.commit(self._tasks.values(), self._rows, delivered, self._closed)
             except OutboxError as error:
                 self._stuck = True
                 self._say_blocked(str(error))
-                self.after(1.0, _Retry("commit"))
+                self._set_timer(time.monotonic() + 1.0)
                 return
-            self._tasks, self._rows, self._delivered, self._closed, self._size = {}, [], [], [], 0
-        self._stuck = self._waiting = False
+            self._tasks, self._rows, self._closed, self._size = {}, [], [], 0
+            self._submission.delivered = []
+        self._stuck = False
+        self._set_timer(None)
         self._committed_at = time.monotonic()
         said, self._said = self._said, []
         for message in said:
             self.tell(_SUPERVISOR, message)
         full = self._outbox.bytes > self._max_bytes
         self._say_blocked(f"{self._outbox.bytes} bytes of results wait for the scheduler" if full else "")
-        self._submit()
+        self._submission.go()
         self._report()
 
     def _say_blocked(self, reason: str) -> None:
@@ -227,17 +228,10 @@ class ResultUploader(Actor):
             logger.info("the outbox takes results again")
         self.tell(_SUPERVISOR, OutboxBlocked(reason))
 
-    @handles(_Retry, local_only=True)
-    def on_retry(self, message: _Retry, _delivery: Delivery) -> None:
-        """Try again."""
-        if message.what == "commit":
-            self._commit()
-        elif message.what == "pace":
-            self._pausing = False
-            self._submit()
-        else:
-            self._resting = False
-            self._submit()
+    @handles(_CommitAgain, local_only=True)
+    def on_commit_again(self, _message: _CommitAgain, _delivery: Delivery) -> None:
+        """The time has come."""
+        self._commit()
 
     # -- submitting --------------------------------------------------------------------------------
 
@@ -245,127 +239,32 @@ class ResultUploader(Actor):
     def on_link_state(self, message: LinkState, _delivery: Delivery) -> None:
         """The scheduler was found."""
         if message.up:
-            self._bulk = message.bulk
-            self._submit()
+            self._submission.bulk = message.bulk
+            self._submission.go()
 
-    def _submit(self) -> None:
-        while self._bulk is not None and not self._resting and len(self._shipments) < MAX_IN_FLIGHT:
-            slices = MAX_REQUEST_SLICES if self._bulk else MAX_SINGLES_IN_FLIGHT
-            rows = self._outbox.read(self._sent_up_to, slices, MAX_REQUEST_BYTES)
-            under_way = {row.seq for shipment in self._shipments.values() for row in shipment.rows}
-            under_way |= {row.seq for row in self._delivered}
-            free = [row for row in rows if row.seq not in under_way]
-            if free and self._should_wait(free):
-                return
-            if rows:
-                self._sent_up_to = rows[-1].seq
-            if free:
-                self._ship(free)
-            elif not rows:
-                return
+    @handles(DeliverNow, local_only=True)
+    def on_deliver_now(self, _message: DeliverNow, _delivery: Delivery) -> None:
+        """Nothing more comes soon."""
+        if not self._stuck:
+            self._commit()
+        self._submission.go(hurry=True)
 
-    def _should_wait(self, rows: list[OutcomeRow]) -> bool:
-        """Whether more should come together first: a request costs a millisecond or two on either side."""
-        if self._draining or not self._bulk:
-            return False
-        if 2 * sum(row.count for row in rows) >= MAX_REQUEST_SLICES:
-            return False
-        if 2 * sum(len(row.body) for row in rows) >= MAX_REQUEST_BYTES:
-            return False
-        if self._shipments:
-            return True  # its answer brings us back
-        rest = self._sent_at + SUBMIT_EVERY_S - time.monotonic()
-        if rest > 0 and not self._pausing:
-            self._pausing = True
-            self.after(rest, _Retry("pace"))
-        return rest > 0
-
-    def _ship(self, rows: list[OutcomeRow]) -> None:
-        self._sent_at = time.monotonic()
-        pack = pack_bulk if self._bulk else pack_singles
-        shipment, unsendable = pack(self._next, rows, self._outbox.task, self._facts)
-        self._next += 1
-        self._acknowledge(unsendable)
-        self._shipments[shipment.number] = shipment
-        self._settle(shipment)
-
-    def _send(self, shipment: Shipment) -> None:
-        limit = 1 if self._bulk else MAX_SINGLES_IN_FLIGHT
-        while shipment.requests and shipment.waiting < limit and not shipment.failed:
-            operation, data = shipment.requests.pop(0)
-            shipment.waiting += 1
-            ticket = (shipment.number, data if operation == "result" else None)
-            self._link.request("resultSubmitter", operation, data, to=self.name, ticket=ticket)
+    @handles(SubmitAgain, local_only=True)
+    def on_submit_again(self, message: SubmitAgain, _delivery: Delivery) -> None:
+        """A rest is over."""
+        self._submission.again(message)
 
     @handles(Answer, local_only=True)
     def on_answer(self, message: Answer, _delivery: Delivery) -> None:
         """The scheduler has answered a submission."""
-        number, single = message.ticket
-        shipment = self._shipments.get(number)
-        if shipment is None:
-            return
-        shipment.waiting -= 1
-        if single is None:
-            receipts = read_bulk(shipment, message.payload)
-            if receipts is None:
-                self._sent_in_vain(shipment, "the scheduler's answer to results makes no sense")
-                return
-            self._acknowledge(receipts)
-        else:
-            receipt = read_single(single["job"], message.payload)
-            if receipt is None:
-                self._refused(shipment, single, "the scheduler did not take the result")
-            else:
-                self._acknowledge([receipt])
-        self._settle(shipment)
+        self._submission.on_answer(message)
+        self._submission.go()
 
     @handles(NoAnswer, local_only=True)
     def on_no_answer(self, message: NoAnswer, _delivery: Delivery) -> None:
-        """A submission failed: the outcomes stay where they are, and are sent again after a rest."""
-        number, single = message.ticket
-        shipment = self._shipments.get(number)
-        if shipment is None:
-            return
-        shipment.waiting -= 1
-        if single is not None and message.refused:
-            self._refused(shipment, single, message.message)
-            self._settle(shipment)
-        else:
-            self._sent_in_vain(shipment, message.message)
-
-    def _refused(self, shipment: Shipment, single: dict[str, Any], reason: str) -> None:
-        job, number = single["job"], single["slice"]
-        row = next(r for r in shipment.rows if r.job == job and r.first <= number < r.first + r.count)
-        self._refusals[row.seq] = self._refusals.get(row.seq, 0) + 1
-        if self._refusals[row.seq] < REFUSALS:
-            shipment.failed = True
-        else:
-            self._acknowledge([Receipt(single["job"], 1, 0, "", reason)])
-
-    def _sent_in_vain(self, shipment: Shipment, reason: str) -> None:
-        if self._tries == 0:
-            logger.warning("results are not delivered yet: {}; trying on", reason)
-        shipment.failed = True
-        self._settle(shipment)
-
-    def _settle(self, shipment: Shipment) -> None:
-        """Go on with a shipment, or end it when all its requests are answered."""
-        self._send(shipment)
-        if shipment.waiting:
-            return
-        del self._shipments[shipment.number]
-        if shipment.failed:
-            self._sent_up_to = min(self._sent_up_to, min(row.seq for row in shipment.rows) - 1)
-            self._tries += 1
-            if not self._resting:
-                self._resting = True
-                rest = min(RETRY_MAX_S, 0.5 * 2.0 ** min(self._tries, 10)) * random.uniform(0.5, 1.0)
-                self.after(rest, _Retry("submit"))
-        else:
-            self._tries = 0
-            self._delivered += shipment.rows
-            for row in shipment.rows:
-                self._refusals.pop(row.seq, None)
+        """A submission failed."""
+        self._submission.on_no_answer(message)
+        self._submission.go()
 
     def _acknowledge(self, receipts: list[Receipt]) -> None:
         for receipt in merge(receipts):
@@ -383,8 +282,8 @@ class ResultUploader(Actor):
     def on_drain(self, message: DrainOutbox, _delivery: Delivery) -> None:
         """Answer when everything is delivered, or when the time is up."""
         self._draining = True
-        self._resting = False
         self._was_empty = None
+        self._submission.drain()
         self.after(message.deadline_s, _DrainOver())
 
     @handles(_DrainOver, local_only=True)
@@ -394,6 +293,7 @@ class ResultUploader(Actor):
 
     def _report(self) -> None:
         empty = self._outbox.slices == 0 and not self._rows
+        self._began_empty = self._began_empty or empty
         if empty != self._was_empty and (empty or not self._draining):
             self._was_empty = empty
             self.tell(_SUPERVISOR, OutboxStatus(self._outbox.slices, self._outbox.bytes))

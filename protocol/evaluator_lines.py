@@ -160,7 +160,7 @@ def encode_assign(
     use_strict: bool = False,
     kvin_version: str = "v8",
     input_range: str = "",
-    progress_throttle_s: float = 0.1,
+    progress_throttle_s: float = 0.25,
 ) -> bytes:
     """The assign line. ``arguments`` is a values body, ``input_range`` the JSON text of a range object or "".
 

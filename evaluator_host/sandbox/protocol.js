@@ -22,6 +22,10 @@ const send = {
   results(run, first, count, metrics, body) {
     writeln(`MSG:{"type":"results","run":${run},"first":${first},"count":${count},${metricsText(metrics)}}\n${body}`);
   },
+  /** The last results of a run and its end, in one write. */
+  lastResults(run, first, count, metrics, body) {
+    send.results(run, first, count, metrics, `${body}\nMSG:{"type":"finished","run":${run}}`);
+  },
   failed(run, slice, message, metrics, node) {
     writeln(
       `MSG:{"type":"failed","run":${run},"slice":${slice},"message":${headerText(message)},${metricsText(metrics)}}\n${node}`,

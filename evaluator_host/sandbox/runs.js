@@ -1,6 +1,6 @@
 // Runs of slices: computed one after the other, their results sent together every few milliseconds.
 
-const FLUSH_AFTER_MS = 50;
+const FLUSH_AFTER_MS = 100;
 const FLUSH_AFTER_CHARS = 256 * 1024;
 const FLUSH_AFTER_SLICES = 1000;
 
@@ -55,9 +55,9 @@ const runs = {
           }
           this.end();
           this.keep(slice, text, run.inChars);
+          if (i + 1 < run.count && this.isDue()) this.flush();
         }
-        this.flush();
-        send.finished(run.run);
+        this.flushLast();
         current.run = 0;
       }
     } catch (thrown) {
@@ -96,22 +96,31 @@ const runs = {
     this.text += this.count === 0 ? text : `,${text}`;
     this.count++;
     this.inChars += inChars;
-    if (
-      this.count >= FLUSH_AFTER_SLICES ||
+  },
+
+  /** Whether what waits has become much, or old. */
+  isDue() {
+    return this.count >= FLUSH_AFTER_SLICES ||
       this.text.length >= FLUSH_AFTER_CHARS ||
-      monotonicNow() - meter.wallStart >= FLUSH_AFTER_MS
-    ) this.flush();
+      monotonicNow() - meter.wallStart >= FLUSH_AFTER_MS;
   },
 
   /** Send the results that wait, with what they cost until that moment: while a slice is computed, its start. */
-  flush(until = current.slice === 0 ? Infinity : current.started) {
+  flush(until = current.slice === 0 ? Infinity : current.started, write = send.results) {
     if (this.count === 0) return;
     const { wall, cpu } = meter.lap(until);
     const body = `[${this.text}]`;
-    send.results(current.run, this.from, this.count, { wall, cpu, in: this.inChars, out: body.length }, body);
+    write(current.run, this.from, this.count, { wall, cpu, in: this.inChars, out: body.length }, body);
     this.text = "";
     this.count = 0;
     this.inChars = 0;
+    progress.heard();
+  },
+
+  /** The end of a run goes out together with its last results: each write wakes three processes. */
+  flushLast() {
+    if (this.count === 0) send.finished(current.run);
+    else this.flush(Infinity, send.lastResults);
   },
 
   armFlush() {

@@ -29,6 +29,11 @@ const progress = {
     return true;
   },
 
+  /** Results are a sign of life, too. */
+  heard() {
+    this.lastSent = monotonicNow();
+  },
+
   sendLater() {
     timers.start(() => this.withheld && this.send(), this.throttle, null, [], true);
   },

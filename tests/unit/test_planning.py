@@ -87,7 +87,7 @@ def test_nothing_is_asked_for_before_old_results_are_delivered() -> None:
     assert planner.take() == [do.RequestWork(cpu=2.0, slices=8, start_up=True)]
 
 
-def test_the_first_run_is_one_slice_and_later_ones_take_fifty_milliseconds() -> None:
+def test_the_first_run_is_one_slice_and_later_ones_take_a_tenth_of_a_second() -> None:
     """Runs follow the measured slice time, up to half of a fair part of what is left."""
     lab = Lab()
     lab.bring("a", 40_000)
@@ -96,9 +96,9 @@ def test_the_first_run_is_one_slice_and_later_ones_take_fifty_milliseconds() -> 
     assert (first.stretch.count, second.stretch.count) == (1, 1)
     assert first.sandbox != second.sandbox
 
-    deals = lab.finish(first, 0.1)
+    deals = lab.finish(first, 0.2)
 
-    assert [deal.stretch.count for deal in deals] == [500, 500, 500]  # three runs of credit
+    assert [deal.stretch.count for deal in deals] == [500, 500]  # credit for the time to come round
     assert {deal.sandbox for deal in deals} == {first.sandbox}
     assert next(deal.stretch.count for deal in lab.finish(second, 0.0001)) < 1000
     for deal in deals:
@@ -308,3 +308,16 @@ def test_empty_answers_lead_to_longer_rests() -> None:
     rests = [later - earlier - 0.5 for earlier, later in pairwise(asked)]  # the answer took half a second
     assert rests[:5] == [0.5, 1.0, 2.0, 4.0, 8.0]
     assert max(rests) == 30.0
+
+
+def test_the_end_of_a_job_is_delivered_at_once() -> None:
+    """When nothing of a job is queued or computed any more, what is finished waits for no company."""
+    lab = Lab()
+    lab.bring("a", 2)
+    first, second = lab.open_all()
+
+    lab.finish(first, 10.0)
+    assert lab.only(do.Deliver) == []
+    lab.planner.on_run_finished(lab.now, second.sandbox, second.run, 1, 10.0)
+    lab.hear()
+    assert lab.only(do.Deliver) == [do.Deliver("a")]

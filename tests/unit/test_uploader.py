@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from dcp_worker.actors.local_messages import Answer, LinkState, NoAnswer, OutboxBlocked
+from dcp_worker.actors.local_messages import Answer, DeliverNow, LinkState, NoAnswer, OutboxBlocked
 from dcp_worker.actors.outbox import Outbox
 from dcp_worker.actors.requests import WorkerFacts
 from dcp_worker.actors.uploader import ResultUploader
@@ -243,3 +243,18 @@ def test_malformed_outcomes_hurt_nobody(lab: Neighbours) -> None:
     assert lab.wait(OutcomesCommitted).first == 2
     lab.tell(LinkState(True, True, ""))
     assert lab.sent()[1]["batches"][0]["runs"][0]["values"] == '["\N{REPLACEMENT CHARACTER}"]'
+
+
+def test_a_stream_waits_for_company_and_its_end_does_not(lab: Neighbours) -> None:
+    """Results that come while others are on their way go together later, or at once when nothing follows."""
+    lab.tell(LinkState(True, True, ""))
+    lab.results(1, 1)
+    assert lab.sent()[1]["batches"][0]["runs"][0]["count"] == 1  # nobody is there to wait for
+    lab.results(2, 1)
+    lab.results(3, 1)
+    lab.wait(OutcomesCommitted)
+    assert lab.asked.empty()
+
+    lab.tell(DeliverNow())
+    (run,) = lab.sent()[1]["batches"][0]["runs"]
+    assert (run["first"], run["count"]) == (2, 2)
