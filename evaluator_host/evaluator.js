@@ -22,7 +22,7 @@ const args = [...Deno.args];
 const uncurry = (method) => Function.prototype.call.bind(method);
 const read = stdin.read.bind(stdin);
 const writeSync = stdout.writeSync.bind(stdout);
-const { clearImmediate, clearTimeout, setImmediate, setTimeout } = globalThis;
+const clock = clockOf(Deno[Deno.internal]?.core);
 const { now } = Date;
 const { min } = Math;
 const encode = TextEncoder.prototype.encode.bind(new TextEncoder());
@@ -50,7 +50,7 @@ const REFUSED = Object.freeze({ __proto__: null, error: "there are no modules in
 const NO_IMPORTS = [1]; // host-defined options with which deno refuses import() of a script and of all that it evaluates
 
 const READ_AT_ONCE = 256 * 1024; // bytes; more than a pipe of the usual size holds
-const LONGEST_TIMER = 2 ** 31 - 1; // milliseconds that setTimeout can count
+const LONGEST_TIMER = 2 ** 31 - 1; // milliseconds that a timer can count
 
 let lineHandler = () => {};
 let timerHandler = () => {};
@@ -82,9 +82,9 @@ const natives = {
     cancelTimer();
     if (!(when > 0)) return;
     const delay = when - now();
-    // setTimeout waits a millisecond at least
-    if (delay <= 0) immediate = setImmediate(wake);
-    else timer = setTimeout(wake, min(delay, LONGEST_TIMER));
+    // a timer waits a millisecond at least
+    if (delay <= 0) immediate = clock.soon(wake);
+    else timer = clock.start(wake, min(delay, LONGEST_TIMER));
   },
   cpuTime() {
     const { user, system } = cpuUsage();
@@ -93,8 +93,8 @@ const natives = {
 };
 
 function cancelTimer() {
-  if (timer !== undefined) clearTimeout(timer);
-  if (immediate !== undefined) clearImmediate(immediate);
+  if (timer !== undefined) clock.stop(timer);
+  if (immediate !== undefined) clock.notSoon(immediate);
   timer = immediate = undefined;
 }
 
@@ -121,6 +121,28 @@ async function listen() {
     // The decoder keeps a character that is cut in two; the string is a rope, so a long line costs no copies.
     if (start < count) line += decode(subarray(buffer, start, count), { stream: true });
   }
+}
+
+/** {start, stop, soon, notSoon}, as setTimeout, clearTimeout, setImmediate and clearImmediate. Those four are node's in
+ * deno and take 6 ms to load; they are used where deno's engine does not offer its own. */
+function clockOf(core) {
+  const { createTimer, cancelTimer, queueImmediate, clearImmediate, immediateRefCount, kRefed } = core ?? {};
+  if (!createTimer || !cancelTimer || !queueImmediate || !clearImmediate || !immediateRefCount || !kRefed) {
+    const { clearImmediate: notSoon, clearTimeout: stop, setImmediate: soon, setTimeout: start } = globalThis;
+    return { start, stop, soon, notSoon };
+  }
+  return {
+    start: (callback, delay) => createTimer(callback, delay, undefined, false, true),
+    stop: cancelTimer,
+    soon(callback) {
+      const links = { _idleNext: null, _idlePrev: null, _argv: null, asyncId: 0, triggerAsyncId: 0 };
+      const entry = { __proto__: null, ...links, _onImmediate: callback, _destroyed: false, [kRefed]: true };
+      immediateRefCount(true);
+      queueImmediate(entry);
+      return entry;
+    },
+    notSoon: clearImmediate,
+  };
 }
 
 /** What keeps import() shut and runs a script: {shut(), run(source, url)}.
@@ -153,7 +175,8 @@ async function engineRoom() {
       },
     };
   }
-  const [{ registerHooks }, { runInThisContext }] = [await import("node:module"), await import("node:vm")];
+  // named so that deno does not see it when it reads this file: it would get ready for node's modules at every start
+  const [{ registerHooks }, { runInThisContext }] = await Promise.all(["module", "vm"].map((n) => import(`node:${n}`)));
   const refuse = () => {
     throw null; // an error object of ours would be a way to our functions
   };
