@@ -16,14 +16,17 @@ from ..protocol.dcp.values import body_of, node_of, nodes_of
 from .authorisation import Grant
 from .refusal import Refused
 from .store import jobs, ledger, slices
-from .store.intervals import SliceRun, Span, State, count_of, overlap
+from .store.intervals import SliceRun, Span, State, count_of, overlap, union
 from .store.jobs import Job, Measured, Status
+from .store.slices import Changes
+from .store.statements import Statement
 from .store.stretches import Stretch, StretchTable, chunks
 from .store.tables import failures as failures_table
 from .store.tables import results as results_table
 from .store.tables import slice_returns
 
 results = StretchTable(results_table)
+_add_failures = Statement(insert(failures_table))
 
 COUNTED_RETURNS = 1000
 """Slices of one return whose errors are counted; the rest of a larger one just waits again."""
@@ -81,16 +84,22 @@ def must_find(connection: Connection, key: str) -> Job:
     return job
 
 
-def _wanted(connection: Connection, job: Job, grant: Grant, span: Span) -> list[Span]:
-    """The part of a span that has no outcome yet. Refuses slices that were never given to the worker."""
+def _must_be_given(job: Job, grant: Grant, span: Span) -> None:
+    """Refuses slices that were never given to the worker."""
     if span[0] < 1 or span[1] > job.total:
         raise Refused("ENOSLICE", f"Job {job.id} has slices 1 to {job.total}, not {span[0]} to {span[1]}.")
     if not (grant.covers(job.id, span) or grant.covers(job.address, span)):
         raise Refused(
             "EAUTH", f"Slices {span[0]} to {span[1]} of job {job.id} were not given to this worker."
         )
-    runs = [run for run in slices.runs_in(connection, job.id, span) if run.state in WANTED]
-    return list(overlap([span], [(run.first, run.last) for run in runs]))
+
+
+def _settle(connection: Connection, job: Job, span: Span, state: State) -> tuple[list[Span], Changes]:
+    """Give a state to the part of a span that has no outcome yet; that part, and what it changes."""
+    around = slices.runs_in(connection, job.id, (span[0] - 1, span[1] + 1))
+    wanted = union(overlap([span], [(run.first, run.last) for run in around if run.state in WANTED]))
+    settled = (SliceRun(first, last, state) for first, last in wanted)
+    return wanted, slices.put(connection, job.id, settled, around)
 
 
 def accept(connection: Connection, delivery: Delivery, now: float) -> Accepted:
@@ -98,47 +107,52 @@ def accept(connection: Connection, delivery: Delivery, now: float) -> Accepted:
     job = must_find(connection, delivery.job)
     if job.status is Status.CANCELLED:
         raise Refused("ECANCELLED", f"Job {job.id} was cancelled; its results are not wanted any more.")
+    changes: Changes = Changes()
     stored: list[Stretch] = []
-    taken = 0
     for first, nodes in delivery.runs:
-        for low, high in _wanted(connection, job, delivery.grant, (first, first + len(nodes) - 1)):
-            stretches = list(chunks(low, nodes[low - first : high - first + 1]))
-            results.add(connection, job.id, stretches)
-            slices.set_runs(connection, job.id, [SliceRun(low, high, State.DONE)])
-            stored += stretches
-            taken += high - low + 1
+        span = (first, first + len(nodes) - 1)
+        _must_be_given(job, delivery.grant, span)
+        wanted, changed = _settle(connection, job, span, State.DONE)
+        changes.update(changed)
+        for low, high in wanted:
+            stored += chunks(low, nodes[low - first : high - first + 1])
+    results.add(connection, job.id, stored)
     failed: list[Failure] = []
     for failure in delivery.failures:
-        if _wanted(connection, job, delivery.grant, (failure.slice, failure.slice)):
-            _fail(connection, job, failure)
+        span = (failure.slice, failure.slice)
+        _must_be_given(job, delivery.grant, span)
+        wanted, changed = _settle(connection, job, span, State.FAILED)
+        changes.update(changed)
+        if wanted:
             failed.append(failure)
-    taken += len(failed)
+    _keep(connection, job, failed)
+    taken = changes[State.DONE] + changes[State.FAILED]
     if taken:
-        jobs.measured(connection, job.id, delivery.cost)
+        job = jobs.settled(connection, job, changes, delivery.cost)
     payment = job.slice_price * taken
     ledger.post(
         connection, {job.address: -payment, delivery.payment_address: payment}, "payment", job.id, now
     )
-    now_job, ended = _end_if_over(connection, job.id, now)
-    return Accepted(taken, payment, News(now_job, stored, failed, ended, thrown=failed))
+    job, ended = _end_if_over(connection, job, now)
+    return Accepted(taken, payment, News(job, stored, failed, ended, thrown=failed))
 
 
-def _fail(connection: Connection, job: Job, failure: Failure) -> None:
-    connection.execute(insert(failures_table).values(job=job.id, slice=failure.slice, error=failure.error))
-    slices.set_runs(connection, job.id, [SliceRun(failure.slice, failure.slice, State.FAILED)])
+def _keep(connection: Connection, job: Job, failed: Sequence[Failure]) -> None:
+    if failed:
+        rows = [{"job": job.id, "slice": failure.slice, "error": failure.error} for failure in failed]
+        _add_failures.run_each(connection, rows)
 
 
-def _end_if_over(connection: Connection, key: str, now: float) -> tuple[Job, bool]:
-    job = must_find(connection, key)
+def _end_if_over(connection: Connection, job: Job, now: float) -> tuple[Job, bool]:
     if job.status is not Status.RUNNING or not job.over:
         return job, False
     jobs.end(connection, job, Status.FINISHED, now)
-    return must_find(connection, key), True
+    return must_find(connection, job.id), True
 
 
 def end_if_over(connection: Connection, key: str, now: float) -> News:
     """Finish the job when it is closed and every slice has an outcome."""
-    job, ended = _end_if_over(connection, key, now)
+    job, ended = _end_if_over(connection, must_find(connection, key), now)
     return News(job, ended=ended)
 
 
@@ -161,7 +175,7 @@ def give_back(connection: Connection, returned: Return, most: int, now: float) -
         return News(job)
     mine: list[Span] = []
     for span in returned.spans:
-        _wanted(connection, job, returned.grant, span)
+        _must_be_given(job, returned.grant, span)
         held = [
             (run.first, run.last)
             for run in slices.runs_in(connection, job.id, span)
@@ -178,10 +192,10 @@ def give_back(connection: Connection, returned: Return, most: int, now: float) -
     elif returned.code:
         for number in _first_numbers(mine, COUNTED_RETURNS):
             if _count_return(connection, job.id, number) > most:
-                failure = Failure(number, _error_node(returned))
-                _fail(connection, job, failure)
-                failed.append(failure)
-    now_job, ended = _end_if_over(connection, job.id, now)
+                slices.set_runs(connection, job.id, [SliceRun(number, number, State.FAILED)])
+                failed.append(Failure(number, _error_node(returned)))
+        _keep(connection, job, failed)
+    now_job, ended = _end_if_over(connection, must_find(connection, job.id), now)
     return News(now_job, failures=failed, ended=ended, returned=count_of(mine) - len(failed))
 
 

@@ -1,16 +1,17 @@
 """Jobs as rows, their life, and their end."""
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import bindparam, insert, or_, select, update
-from sqlalchemy.engine import Connection, Row
+from sqlalchemy.engine import Connection
 
 from . import ledger
 from .intervals import State
+from .statements import Statement
 from .tables import jobs, slice_runs
 
 
@@ -64,18 +65,24 @@ class Job:
 
 
 _columns = [jobs.c[name] for name in Job.__dataclass_fields__]
-_by_key = select(*_columns).where(or_(jobs.c.id == bindparam("key"), jobs.c.address == bindparam("key")))
-_to_serve = (
+_by_key = Statement(
+    select(*_columns).where(or_(jobs.c.id == bindparam("key"), jobs.c.address == bindparam("key")))
+)
+_to_serve = Statement(
     select(*_columns)
     .where(jobs.c.status == Status.RUNNING.value, jobs.c.pending > 0)
     .order_by(jobs.c.last_served)
 )
-_document = select(jobs.c.document).where(jobs.c.id == bindparam("of_job"))
-_served = update(jobs).where(jobs.c.id == bindparam("of_job")).values(last_served=bindparam("at"))
-_measured = (
+_document = Statement(select(jobs.c.document).where(jobs.c.id == bindparam("of_job")))
+_served = Statement(update(jobs).where(jobs.c.id == bindparam("of_job")).values(last_served=bindparam("at")))
+_settled = Statement(
     update(jobs)
     .where(jobs.c.id == bindparam("of_job"))
     .values(
+        pending=jobs.c.pending + bindparam("more_pending"),
+        leased=jobs.c.leased + bindparam("more_leased"),
+        done=jobs.c.done + bindparam("more_done"),
+        failed=jobs.c.failed + bindparam("more_failed"),
         measured_slices=jobs.c.measured_slices + bindparam("m_slices"),
         wall_ms=jobs.c.wall_ms + bindparam("m_wall"),
         cpu_ms=jobs.c.cpu_ms + bindparam("m_cpu"),
@@ -86,15 +93,18 @@ _measured = (
 )
 
 
-def _job(row: Row[Any]) -> Job:
-    values = dict(row._mapping)
+_names = tuple(Job.__dataclass_fields__)
+
+
+def _job(row: Sequence[Any]) -> Job:
+    values: dict[str, Any] = dict(zip(_names, row, strict=True))
     values["status"] = Status(values["status"])
     return Job(**values)
 
 
 def find(connection: Connection, key: str) -> Job | None:
     """The job with this id, or with this escrow address (which the older dialect uses as its name)."""
-    row = connection.execute(_by_key, {"key": key}).first()
+    row = _by_key.first(connection, key=key)
     return None if row is None else _job(row)
 
 
@@ -107,13 +117,16 @@ def create(connection: Connection, job: Job, document: Mapping[str, Any]) -> Non
 
 def document_of(connection: Connection, job: str) -> dict[str, Any]:
     """The JOB that workers get, without what changes while it runs."""
-    document: dict[str, Any] = json.loads(connection.execute(_document, {"of_job": job}).scalar_one())
+    row = _document.first(connection, of_job=job)
+    if row is None:
+        raise KeyError(job)
+    document: dict[str, Any] = json.loads(row[0])
     return document
 
 
 def waiting(connection: Connection) -> Iterator[Job]:
     """Jobs with slices for workers; the one that was served longest ago comes first."""
-    for row in connection.execute(_to_serve):
+    for row in _to_serve.rows(connection):
         yield _job(row)
 
 
@@ -121,11 +134,11 @@ def of_owner(connection: Connection, owner: str, limit: int = 1000) -> list[Job]
     rows = connection.execute(
         select(*_columns).where(jobs.c.owner == owner).order_by(jobs.c.created.desc()).limit(limit)
     )
-    return [_job(row) for row in rows]
+    return [_job(tuple(row)) for row in rows]
 
 
 def served(connection: Connection, job: str, now: float) -> None:
-    connection.execute(_served, {"of_job": job, "at": now})
+    _served.run(connection, of_job=job, at=now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,18 +153,37 @@ class Measured:
     out_bytes: float = 0.0
 
 
-def measured(connection: Connection, job: str, cost: Measured) -> None:
-    connection.execute(
-        _measured,
-        {
-            "of_job": job,
-            "m_slices": cost.slices,
-            "m_wall": cost.wall_ms,
-            "m_cpu": cost.cpu_ms,
-            "m_gpu": cost.gpu_ms,
-            "m_in": cost.in_bytes,
-            "m_out": cost.out_bytes,
-        },
+def settled(connection: Connection, job: Job, changes: Mapping[State, int], cost: Measured) -> Job:
+    """Keep the job's counts, and what its slices have cost. Returns the job as it is now."""
+    counts = {
+        name: changes.get(state, 0)
+        for name, state in (
+            ("pending", State.PENDING),
+            ("leased", State.LEASED),
+            ("done", State.DONE),
+            ("failed", State.FAILED),
+        )
+    }
+    _settled.run(
+        connection,
+        of_job=job.id,
+        m_slices=cost.slices,
+        m_wall=cost.wall_ms,
+        m_cpu=cost.cpu_ms,
+        m_gpu=cost.gpu_ms,
+        m_in=cost.in_bytes,
+        m_out=cost.out_bytes,
+        **{f"more_{name}": count for name, count in counts.items()},
+    )
+    return replace(
+        job,
+        measured_slices=job.measured_slices + cost.slices,
+        wall_ms=job.wall_ms + cost.wall_ms,
+        cpu_ms=job.cpu_ms + cost.cpu_ms,
+        gpu_ms=job.gpu_ms + cost.gpu_ms,
+        in_bytes=job.in_bytes + cost.in_bytes,
+        out_bytes=job.out_bytes + cost.out_bytes,
+        **{name: getattr(job, name) + count for name, count in counts.items()},
     )
 
 

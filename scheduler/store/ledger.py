@@ -6,22 +6,26 @@ Only the issuing account may be negative: it balances what labs grant to their o
 
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any
 
 from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.engine import Connection
 
 from ..refusal import Refused
+from .statements import Statement
 from .tables import accounts, entries, journal
 
 DCC = 10**18
 ISSUER = "0x0000000000000000000000000000000000000000"
 """The account that opening grants come from."""
 
-_account = select(accounts.c.balance, accounts.c.granted).where(accounts.c.address == bindparam("of"))
-_set_balance = (
+_account = Statement(
+    select(accounts.c.balance, accounts.c.granted).where(accounts.c.address == bindparam("of"))
+)
+_set_balance = Statement(
     update(accounts).where(accounts.c.address == bindparam("of")).values(balance=bindparam("new_balance"))
 )
+_note = Statement(insert(journal), ("time", "kind", "reference"))
+_enter = Statement(insert(entries))
 
 
 def attos(amount: Decimal) -> int:
@@ -38,13 +42,13 @@ def in_dcc(amount: int) -> str:
 
 def balance_of(connection: Connection, address: str) -> int:
     """What an account holds; an account that nobody opened holds nothing."""
-    row = connection.execute(_account, {"of": address}).first()
+    row = _account.first(connection, of=address)
     return 0 if row is None else int(row[0])
 
 
 def open_account(connection: Connection, address: str, grant: int = 0, now: float = 0.0) -> None:
     """Make sure that the account exists, and that it has had its opening grant once when there is one."""
-    row: Any = connection.execute(_account, {"of": address}).first()
+    row = _account.first(connection, of=address)
     if row is None:
         connection.execute(insert(accounts).values(address=address, balance=0, granted=False))
     if grant > 0 and address != ISSUER and (row is None or not row[1]):
@@ -62,20 +66,20 @@ def post(connection: Connection, amounts: Mapping[str, int], kind: str, referenc
         raise AssertionError(f"entries of a {kind} sum to {sum(amounts.values())}, not to zero")
     if not amounts:
         return
+    balances = []
     for account, amount in amounts.items():
-        row = connection.execute(_account, {"of": account}).first()
+        row = _account.first(connection, of=account)
         if row is None:
             open_account(connection, account)
         after = (0 if row is None else int(row[0])) + amount
         if after < 0 and amount < 0 and account != ISSUER:
             raise _too_little(account, after - amount, -amount)
-        connection.execute(_set_balance, {"of": account, "new_balance": after})
-    result = connection.execute(insert(journal).values(time=now, kind=kind, reference=reference))
-    number = result.inserted_primary_key
-    assert number is not None
-    connection.execute(
-        insert(entries),
-        [{"journal": number[0], "account": account, "amount": amount} for account, amount in amounts.items()],
+        balances.append({"of": account, "new_balance": after})
+    _set_balance.run_each(connection, balances)
+    number = _note.run(connection, time=now, kind=kind, reference=reference)
+    _enter.run_each(
+        connection,
+        [{"journal": number, "account": account, "amount": amount} for account, amount in amounts.items()],
     )
 
 

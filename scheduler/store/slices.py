@@ -8,6 +8,7 @@ from sqlalchemy import bindparam, delete, func, insert, select, update
 from sqlalchemy.engine import Connection
 
 from .intervals import SliceRun, Span, State, count_of, first_slices, replaced
+from .statements import Statement
 from .tables import jobs, slice_runs
 
 _columns = (
@@ -23,7 +24,7 @@ _start = (
     .where(slice_runs.c.job == bindparam("of_job"), slice_runs.c.first <= bindparam("low"))
     .scalar_subquery()
 )
-_overlapping = (
+_overlapping = Statement(
     select(*_columns)
     .where(
         slice_runs.c.job == bindparam("of_job"),
@@ -33,17 +34,19 @@ _overlapping = (
     )
     .order_by(slice_runs.c.first)
 )
-_in_state = (
+_in_state = Statement(
     select(slice_runs.c.first, slice_runs.c.last)
     .where(slice_runs.c.job == bindparam("of_job"), slice_runs.c.state == bindparam("in_state"))
     .order_by(slice_runs.c.first)
     .limit(bindparam("at_most"))
 )
-_drop = delete(slice_runs).where(
-    slice_runs.c.job == bindparam("of_job"), slice_runs.c.first == bindparam("of_first")
+_drop = Statement(
+    delete(slice_runs).where(
+        slice_runs.c.job == bindparam("of_job"), slice_runs.c.first == bindparam("of_first")
+    )
 )
-_add = insert(slice_runs)
-_count = (
+_add = Statement(insert(slice_runs))
+_count = Statement(
     update(jobs)
     .where(jobs.c.id == bindparam("of_job"))
     .values(
@@ -69,38 +72,51 @@ def _run(row: Sequence[Any]) -> SliceRun:
 
 def runs_in(connection: Connection, job: str, span: Span) -> list[SliceRun]:
     """The runs that share at least one slice with the span, in order; the outer ones may reach beyond it."""
-    rows = connection.execute(_overlapping, {"of_job": job, "low": span[0], "high": span[1]})
-    return [_run(tuple(row)) for row in rows]
+    return [_run(row) for row in _overlapping.rows(connection, of_job=job, low=span[0], high=span[1])]
 
 
-def set_runs(connection: Connection, job: str, news: Iterable[SliceRun]) -> Changes:
-    """Put each of these runs over what is there, and keep the job's counts."""
+def put(
+    connection: Connection, job: str, news: Iterable[SliceRun], before: Sequence[SliceRun] | None = None
+) -> Changes:
+    """Put each of these runs over what is there. The job's counts are left to the caller.
+
+    ``before`` is what ``runs_in`` said about the slices from one before the first to one behind the last of
+    ``news``, when the caller knows it.
+    """
     changes: Changes = Counter()
     for new in news:
-        before = runs_in(connection, job, (new.first - 1, new.last + 1))
-        after = replaced(before, new)
-        gone = [run for run in before if run not in after]
-        come = [run for run in after if run not in before]
+        there = runs_in(connection, job, (new.first - 1, new.last + 1)) if before is None else before
+        after = replaced(there, new)
+        gone = [run for run in there if run not in after]
+        come = [run for run in after if run not in there]
         if gone:
-            connection.execute(_drop, [{"of_job": job, "of_first": run.first} for run in gone])
+            _drop.run_each(connection, [{"of_job": job, "of_first": run.first} for run in gone])
         if come:
-            connection.execute(_add, [_values(job, run) for run in come])
+            _add.run_each(connection, [_values(job, run) for run in come])
         for run in gone:
             changes[run.state] -= run.count
         for run in come:
             changes[run.state] += run.count
-    if any(changes.values()):
-        connection.execute(
-            _count,
-            {
-                "of_job": job,
-                "more_pending": changes[State.PENDING],
-                "more_leased": changes[State.LEASED],
-                "more_done": changes[State.DONE],
-                "more_failed": changes[State.FAILED],
-            },
-        )
+        before = None if before is None else after
     return changes
+
+
+def set_runs(connection: Connection, job: str, news: Iterable[SliceRun]) -> Changes:
+    """Put each of these runs over what is there, and keep the job's counts."""
+    changes = put(connection, job, news)
+    if any(changes.values()):
+        _count.run(connection, of_job=job, **more(changes))
+    return changes
+
+
+def more(changes: Changes) -> dict[str, int]:
+    """Changes as parameters of a statement that keeps a job's counts."""
+    return {
+        "more_pending": changes[State.PENDING],
+        "more_leased": changes[State.LEASED],
+        "more_done": changes[State.DONE],
+        "more_failed": changes[State.FAILED],
+    }
 
 
 def _values(job: str, run: SliceRun) -> dict[str, object]:
@@ -117,9 +133,7 @@ def _values(job: str, run: SliceRun) -> dict[str, object]:
 
 def first_pending(connection: Connection, job: str, limit: int, most_runs: int = 64) -> list[Span]:
     """The first ``limit`` slices that wait for a worker, in at most ``most_runs`` spans."""
-    rows = connection.execute(
-        _in_state, {"of_job": job, "in_state": int(State.PENDING), "at_most": most_runs}
-    )
+    rows = _in_state.rows(connection, of_job=job, in_state=int(State.PENDING), at_most=most_runs)
     return first_slices(((row[0], row[1]) for row in rows), limit)
 
 

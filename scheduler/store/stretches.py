@@ -11,6 +11,7 @@ from sqlalchemy.engine import Connection
 
 from ...protocol.dcp.values import body_of, nodes_of
 from .intervals import Span
+from .statements import Statement
 
 CHUNK_SLICES = 1000
 """Slices in one row at most, so that cutting out one of them stays cheap."""
@@ -62,12 +63,11 @@ class StretchTable:
             table.c.first <= bindparam("high"),
             table.c.last >= bindparam("low"),
         )
-        self._insert = insert(table)
-        self._read = select(table.c.first, table.c.last, table.c.body).where(*within).order_by(table.c.first)
-        self._sizes = (
-            select(table.c.first, table.c.last, func.length(table.c.body))
-            .where(*within)
-            .order_by(table.c.first)
+        self._insert = Statement(insert(table))
+        columns = (table.c.first, table.c.last)
+        self._read = Statement(select(*columns, table.c.body).where(*within).order_by(table.c.first))
+        self._sizes = Statement(
+            select(*columns, func.length(table.c.body)).where(*within).order_by(table.c.first)
         )
 
     def add(self, connection: Connection, job: str, stretches: Sequence[Stretch]) -> None:
@@ -75,12 +75,11 @@ class StretchTable:
             rows = [
                 {"job": job, "first": first, "last": last, "body": body} for first, last, body in stretches
             ]
-            connection.execute(self._insert, rows)
+            self._insert.run_each(connection, rows)
 
     def read(self, connection: Connection, job: str, span: Span) -> Iterator[Stretch]:
         """What is stored of the span, in order."""
-        rows = connection.execute(self._read, {"of_job": job, "low": span[0], "high": span[1]})
-        for row in rows:
+        for row in self._read.rows(connection, of_job=job, low=span[0], high=span[1]):
             yield cut((row[0], row[1], row[2]), span)
 
     def within(self, connection: Connection, job: str, spans: Sequence[Span], budget: int) -> list[Span]:
@@ -90,7 +89,7 @@ class StretchTable:
         """
         taken: list[Span] = []
         for span in spans:
-            rows = connection.execute(self._sizes, {"of_job": job, "low": span[0], "high": span[1]})
+            rows = self._sizes.rows(connection, of_job=job, low=span[0], high=span[1])
             for first, last, size in rows:
                 if taken and budget < size:
                     return taken

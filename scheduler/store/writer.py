@@ -17,6 +17,7 @@ from sqlalchemy import Engine
 from sqlalchemy.engine import Connection
 
 from .database import StoreError, open_engines
+from .statements import driver
 
 T = TypeVar("T")
 Operation = Callable[[Connection], T]
@@ -108,13 +109,15 @@ class Store:
 
 
 def _attempt(connection: Connection, operation: Operation[Any]) -> tuple[Any, BaseException | None]:
-    savepoint = connection.begin_nested()
+    execute = driver(connection).execute
+    execute("SAVEPOINT operation")
     try:
         value = operation(connection)
-        savepoint.commit()
     except Exception as error:
         # Raises when the database has ended the whole transaction by itself (a full disk): then all of it
         # failed.
-        savepoint.rollback()
+        execute("ROLLBACK TO operation")
+        execute("RELEASE operation")
         return None, error
+    execute("RELEASE operation")
     return value, None
