@@ -14,19 +14,19 @@ from typing import Any
 import orjson
 
 from ..errors import DcpError
+from ..protocol.intervals import Interval, covers, from_numbers, normalise
 from .refusal import Refused
-from .store.intervals import Span, covers, spans_of, union
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """Slices that a worker was given, by job, as merged spans."""
+    """Slices that a worker was given, by job, as normalised intervals."""
 
     worker: str
-    slices: Mapping[str, Sequence[Span]]
+    slices: Mapping[str, Sequence[Interval]]
 
-    def covers(self, job: str, span: Span) -> bool:
-        return covers(self.slices.get(job, ()), span)
+    def covers(self, job: str, part: Interval) -> bool:
+        return covers(self.slices.get(job, ()), *part)
 
 
 class Authority:
@@ -38,19 +38,17 @@ class Authority:
         self._last: tuple[bytes, Grant] | None = None
 
     def issue(
-        self, worker: str, spans: Mapping[str, Sequence[Span]], *, numbered: bool = False
+        self, worker: str, given: Mapping[str, Sequence[Interval]], *, numbered: bool = False
     ) -> dict[str, Any]:
         """The message for these slices. ``numbered`` lists them singly, as one-slice workers expect it."""
         auth: dict[str, Any] = {"workerId": worker, "schedulerId": self._address, "jobCommissions": {}}
         if numbered:
             auth["authSlices"] = {
-                job: [number for first, last in of_job for number in range(first, last + 1)]
-                for job, of_job in spans.items()
+                job: [number for first, count in of_job for number in range(first, first + count)]
+                for job, of_job in given.items()
             }
         else:
-            auth["authRuns"] = {
-                job: [[first, last - first + 1] for first, last in of_job] for job, of_job in spans.items()
-            }
+            auth["authRuns"] = {job: [list(part) for part in of_job] for job, of_job in given.items()}
         return {"owner": self._address, "signature": {"hmac": self._seal(_canonical(auth))}, "auth": auth}
 
     def verify(self, message: Mapping[str, Any]) -> Grant:
@@ -82,11 +80,10 @@ def _canonical(auth: Mapping[str, Any]) -> bytes:
         raise Refused("EAUTH", "The authorisation of the task is not JSON.") from error
 
 
-def _slices(auth: Mapping[str, Any]) -> dict[str, list[Span]]:
+def _slices(auth: Mapping[str, Any]) -> dict[str, list[Interval]]:
     # Sealed by us, so the shapes are ours.
     if "authRuns" in auth:
         return {
-            job: union((first, first + count - 1) for first, count in runs)
-            for job, runs in auth["authRuns"].items()
+            job: normalise((first, count) for first, count in runs) for job, runs in auth["authRuns"].items()
         }
-    return {job: spans_of(numbers) for job, numbers in auth["authSlices"].items()}
+    return {job: from_numbers(numbers) for job, numbers in auth["authSlices"].items()}

@@ -6,10 +6,10 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
+from ..protocol.intervals import Interval, count_of
 from .planning import Wants, lease_s, may_have, share, task_size
 from .settings import SchedulerSettings
 from .store import jobs, slices
-from .store.intervals import Span, count_of
 from .store.stretches import Stretch, StretchTable
 from .store.tables import inputs as inputs_table
 
@@ -30,7 +30,7 @@ class ClaimedJob:
 
     job: jobs.Job
     document: dict[str, Any]
-    spans: list[Span]
+    slices: list[Interval]
     inputs: list[Stretch]  # empty for a job that counts through a range
 
 
@@ -58,18 +58,18 @@ def claim(
         size = min(size, max(1, slices_left - (len(chosen) - 1 - position)))
         if size <= 0 or slices_left <= 0 or (claimed and bytes_left <= 0):
             break
-        spans = slices.first_pending(connection, job.id, size)
+        given = slices.first_pending(connection, job.id, size)
         stretches: list[Stretch] = []
         if not job.ranged:
-            spans = inputs.within(connection, job.id, spans, max(bytes_left, 1))
-            stretches = [stretch for span in spans for stretch in inputs.read(connection, job.id, span)]
+            given = inputs.within(connection, job.id, given, max(bytes_left, 1))
+            stretches = [stretch for part in given for stretch in inputs.read(connection, job.id, part)]
             bytes_left -= sum(len(body) for _, _, body in stretches)
-        count = count_of(spans)
+        count = count_of(given)
         if not count:
             continue
         deadline = now + lease_s(job.slice_s, count, cores, settings)
-        slices.lease(connection, job.id, spans, wants.worker, now, deadline)
+        slices.lease(connection, job.id, given, wants.worker, now, deadline)
         jobs.served(connection, job.id, now)
         slices_left -= count
-        claimed.append(ClaimedJob(job, jobs.document_of(connection, job.id), spans, stretches))
+        claimed.append(ClaimedJob(job, jobs.document_of(connection, job.id), given, stretches))
     return claimed

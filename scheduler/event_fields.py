@@ -5,8 +5,8 @@ from typing import Any
 from ..errors import DcpError
 from ..protocol.dcp.kvin import JsError
 from ..protocol.dcp.values import nodes_of, value_of
+from ..protocol.intervals import Interval, normalise
 from .outcomes import Failure
-from .store.intervals import Span, union
 from .store.jobs import Job, Status
 
 MOST_MISSED = 1000
@@ -57,8 +57,7 @@ def error_fields(failure: Failure) -> dict[str, Any]:
     return {**fields, "sliceNumber": failure.slice}
 
 
-def add_missed(fields: dict[str, Any], spans: list[Span]) -> None:
+def add_missed(fields: dict[str, Any], slices: list[Interval]) -> None:
     """Name slices whose results were dropped, in the fields of a ``results`` event."""
-    missed = [(first, first + length - 1) for first, length in fields.get("missed", [])]
-    merged = union(missed + spans)[:MOST_MISSED]
-    fields["missed"] = [[first, last - first + 1] for first, last in merged]
+    missed = [(first, count) for first, count in fields.get("missed", [])]
+    fields["missed"] = [list(part) for part in normalise(missed + slices)[:MOST_MISSED]]

@@ -221,8 +221,8 @@ class EventHub:
             )
         size = sum(len(body) for _, _, body in news.results) + sum(len(f.error) for f in news.failures)
         if outbox.size + size > self._limit:
-            spans = [(first, last) for first, last, _ in news.results]
-            add_missed(event.fields, spans + [(failure.slice, failure.slice) for failure in news.failures])
+            slices = [(first, last - first + 1) for first, last, _ in news.results]
+            add_missed(event.fields, slices + [(failure.slice, 1) for failure in news.failures])
             return
         event.fields["runs"] += [
             {"first": first, "count": last - first + 1, "values": body} for first, last, body in news.results

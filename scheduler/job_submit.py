@@ -20,8 +20,8 @@ from .ranges import length_of
 from .refusal import Refused
 from .settings import SchedulerSettings
 from .store import jobs, ledger, slices
-from .store.intervals import SliceRun, State
 from .store.jobs import Job, Status
+from .store.runs import SliceRun, State
 from .store.stretches import chunks
 
 MOST_ARGUMENTS = 10_000

@@ -15,7 +15,7 @@ from .outcomes import News, must_find
 from .planning import extended_deadline
 from .settings import SchedulerSettings
 from .store import slices
-from .store.intervals import SliceRun, State
+from .store.runs import SliceRun, State
 
 SHORTEST_SLEEP_S = 0.05
 RETRY_S = 5.0

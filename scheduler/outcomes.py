@@ -4,7 +4,7 @@ One transaction stores the outcome, moves the money and ends the job when it was
 slice) makes it idempotent: what is there already is accepted again and pays nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +13,12 @@ from sqlalchemy.engine import Connection
 
 from ..protocol.dcp.kvin import JsError
 from ..protocol.dcp.values import body_of, node_of, nodes_of
+from ..protocol.intervals import Interval, count_of, head, intersect, normalise
 from .authorisation import Grant
 from .refusal import Refused
 from .store import jobs, ledger, slices
-from .store.intervals import SliceRun, Span, State, count_of, overlap, union
 from .store.jobs import Job, Measured, Status
+from .store.runs import SliceRun, State
 from .store.slices import Changes
 from .store.statements import Statement
 from .store.stretches import Stretch, StretchTable, chunks
@@ -84,21 +85,20 @@ def must_find(connection: Connection, key: str) -> Job:
     return job
 
 
-def _must_be_given(job: Job, grant: Grant, span: Span) -> None:
+def _must_be_given(job: Job, grant: Grant, part: Interval) -> None:
     """Refuses slices that were never given to the worker."""
-    if span[0] < 1 or span[1] > job.total:
-        raise Refused("ENOSLICE", f"Job {job.id} has slices 1 to {job.total}, not {span[0]} to {span[1]}.")
-    if not (grant.covers(job.id, span) or grant.covers(job.address, span)):
-        raise Refused(
-            "EAUTH", f"Slices {span[0]} to {span[1]} of job {job.id} were not given to this worker."
-        )
+    first, last = part[0], part[0] + part[1] - 1
+    if first < 1 or last > job.total:
+        raise Refused("ENOSLICE", f"Job {job.id} has slices 1 to {job.total}, not {first} to {last}.")
+    if not (grant.covers(job.id, part) or grant.covers(job.address, part)):
+        raise Refused("EAUTH", f"Slices {first} to {last} of job {job.id} were not given to this worker.")
 
 
-def _settle(connection: Connection, job: Job, span: Span, state: State) -> tuple[list[Span], Changes]:
-    """Give a state to the part of a span that has no outcome yet; that part, and what it changes."""
-    around = slices.runs_in(connection, job.id, (span[0] - 1, span[1] + 1))
-    wanted = union(overlap([span], [(run.first, run.last) for run in around if run.state in WANTED]))
-    settled = (SliceRun(first, last, state) for first, last in wanted)
+def _settle(connection: Connection, job: Job, part: Interval, state: State) -> tuple[list[Interval], Changes]:
+    """Give a state to those of some slices that have no outcome yet; which they are, and what it changes."""
+    around = slices.runs_in(connection, job.id, (part[0] - 1, part[1] + 2))
+    wanted = intersect([part], [run.interval for run in around if run.state in WANTED])
+    settled = (SliceRun.of(one, state) for one in wanted)
     return wanted, slices.put(connection, job.id, settled, around)
 
 
@@ -110,18 +110,18 @@ def accept(connection: Connection, delivery: Delivery, now: float) -> Accepted:
     changes: Changes = Changes()
     stored: list[Stretch] = []
     for first, nodes in delivery.runs:
-        span = (first, first + len(nodes) - 1)
-        _must_be_given(job, delivery.grant, span)
-        wanted, changed = _settle(connection, job, span, State.DONE)
+        part = (first, len(nodes))
+        _must_be_given(job, delivery.grant, part)
+        wanted, changed = _settle(connection, job, part, State.DONE)
         changes.update(changed)
-        for low, high in wanted:
-            stored += chunks(low, nodes[low - first : high - first + 1])
+        for low, count in wanted:
+            stored += chunks(low, nodes[low - first : low - first + count])
     results.add(connection, job.id, stored)
     failed: list[Failure] = []
     for failure in delivery.failures:
-        span = (failure.slice, failure.slice)
-        _must_be_given(job, delivery.grant, span)
-        wanted, changed = _settle(connection, job, span, State.FAILED)
+        part = (failure.slice, 1)
+        _must_be_given(job, delivery.grant, part)
+        wanted, changed = _settle(connection, job, part, State.FAILED)
         changes.update(changed)
         if wanted:
             failed.append(failure)
@@ -163,7 +163,7 @@ class Return:
     job: str
     grant: Grant
     holder: str  # who must hold the lease
-    spans: Sequence[Span]
+    parts: Sequence[Interval]
     code: str = ""  # "" when nothing is wrong with them
     message: str = ""
 
@@ -173,16 +173,17 @@ def give_back(connection: Connection, returned: Return, most: int, now: float) -
     job = must_find(connection, returned.job)
     if job.status is not Status.RUNNING:
         return News(job)
-    mine: list[Span] = []
-    for span in returned.spans:
-        _must_be_given(job, returned.grant, span)
+    mine: list[Interval] = []
+    for part in returned.parts:
+        _must_be_given(job, returned.grant, part)
         held = [
-            (run.first, run.last)
-            for run in slices.runs_in(connection, job.id, span)
+            run.interval
+            for run in slices.runs_in(connection, job.id, part)
             if run.state is State.LEASED and run.worker == returned.holder
         ]
-        mine += overlap([span], held)
-    slices.set_runs(connection, job.id, [SliceRun(first, last, State.PENDING) for first, last in mine])
+        mine += intersect([part], held)
+    mine = normalise(mine)
+    slices.set_runs(connection, job.id, [SliceRun.of(part, State.PENDING) for part in mine])
     failed: list[Failure] = []
     if returned.code in JOB_ERRORS and mine:
         if _count_return(connection, job.id, 0) > most:
@@ -190,7 +191,7 @@ def give_back(connection: Connection, returned: Return, most: int, now: float) -
             jobs.end(connection, job, Status.CANCELLED, now, reason, returned.code)
             return News(must_find(connection, job.id), ended=True)
     elif returned.code:
-        for number in _first_numbers(mine, COUNTED_RETURNS):
+        for number in _numbers(head(mine, COUNTED_RETURNS)):
             if _count_return(connection, job.id, number) > most:
                 slices.set_runs(connection, job.id, [SliceRun(number, number, State.FAILED)])
                 failed.append(Failure(number, _error_node(returned)))
@@ -199,11 +200,9 @@ def give_back(connection: Connection, returned: Return, most: int, now: float) -
     return News(now_job, failures=failed, ended=ended, returned=count_of(mine) - len(failed))
 
 
-def _first_numbers(spans: Sequence[Span], limit: int) -> list[int]:
-    numbers: list[int] = []
-    for first, last in spans:
-        numbers += range(first, min(last, first + limit - len(numbers) - 1) + 1)
-    return numbers
+def _numbers(parts: Sequence[Interval]) -> Iterator[int]:
+    for first, count in parts:
+        yield from range(first, first + count)
 
 
 def _count_return(connection: Connection, job: str, number: int) -> int:
@@ -223,11 +222,11 @@ def _error_node(returned: Return) -> str:
     return body_of([node_of(JsError(message, properties={"code": returned.code}))])[1:-1]
 
 
-def failures_in(connection: Connection, job: str, span: Span) -> list[Failure]:
-    """The failed slices of a span."""
+def failures_in(connection: Connection, job: str, part: Interval) -> list[Failure]:
+    """Those of some slices that have failed."""
     rows = connection.execute(
         select(failures_table.c.slice, failures_table.c.error)
-        .where(failures_table.c.job == job, failures_table.c.slice.between(*span))
+        .where(failures_table.c.job == job, failures_table.c.slice.between(part[0], part[0] + part[1] - 1))
         .order_by(failures_table.c.slice)
     )
     return [Failure(row[0], row[1]) for row in rows]

@@ -5,8 +5,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from .settings import SchedulerSettings
-from .store.intervals import SliceRun
 from .store.jobs import Job
+from .store.runs import SliceRun
 
 FIRST_SLICES_PER_CORE = 4
 """What a worker gets of a job that nobody has measured yet, for each core."""

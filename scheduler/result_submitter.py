@@ -10,6 +10,7 @@ from sqlalchemy.engine import Connection
 from ..errors import DcpError
 from ..protocol.dcp.address import to_checksum
 from ..protocol.dcp.values import node_from_result, nodes_of
+from ..protocol.intervals import Interval, from_numbers
 from . import fetch_result
 from .core import Call, Core, Form, Operations, read
 from .job_submit import ADDRESS, must_own
@@ -17,7 +18,6 @@ from .outcomes import Delivery, Failure, News, Return, accept, checked_error, en
 from .refusal import Refused
 from .store import jobs, ledger
 from .store.database import StoreError
-from .store.intervals import Span, spans_of
 from .store.jobs import Measured
 from .task_distributor import holder, job_metrics
 
@@ -105,8 +105,8 @@ class StatusEntry(Form):
     reason: Any = None
 
     @property
-    def spans(self) -> list[Span]:
-        return spans_of(self.sliceNumbers) + [(first, first + count - 1) for first, count in self.runs]
+    def parts(self) -> list[Interval]:
+        return from_numbers(self.sliceNumbers) + [(first, count) for first, count in self.runs]
 
 
 class StatusReport(Form):
@@ -223,7 +223,7 @@ def operations(core: Core) -> Operations:
                 raise Refused("EAUTH", "The authorisation was given to another worker.")
             if entry.status == "return":
                 code, message = reason_of(entry.reason)
-                returned = Return(entry.job, grant, name, entry.spans, code, message)
+                returned = Return(entry.job, grant, name, entry.parts, code, message)
                 most = core.settings.returns_before_failure
                 news = await core.store.write(_giving_back(returned, most, core.now()))
                 core.tell(news)

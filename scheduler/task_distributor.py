@@ -125,8 +125,8 @@ def _slices(claimed: ClaimedJob) -> list[dict[str, Any]]:
     for first, last, body in claimed.inputs:
         uris.update(enumerate(map(node_to_uri, nodes_of(body, expected=last - first + 1)), first))
     messages = []
-    for first, last in claimed.spans:
-        for number in range(first, last + 1):
+    for first, count in claimed.slices:
+        for number in range(first, first + count):
             message = {
                 "jobId": claimed.job.id,
                 "sliceNumber": number,
@@ -145,7 +145,7 @@ def _slices(claimed: ClaimedJob) -> list[dict[str, Any]]:
 
 def _runs(claimed: ClaimedJob) -> list[dict[str, Any]]:
     if claimed.job.ranged:
-        return [{"first": first, "count": last - first + 1} for first, last in claimed.spans]
+        return [{"first": first, "count": count} for first, count in claimed.slices]
     return [
         {"first": first, "count": last - first + 1, "values": body} for first, last, body in claimed.inputs
     ]
@@ -164,8 +164,8 @@ def task_message(core: Core, worker: str, claimed: list[ClaimedJob], *, bulk: bo
         body["runs"] = {one.job.id: _runs(one) for one in claimed}
     else:
         body["task"] = {one.job.id: _slices(one) for one in claimed}
-    spans = {one.job.id: one.spans for one in claimed}
-    return {**core.authority.issue(worker, spans, numbered=not bulk), "body": body}
+    given = {one.job.id: one.slices for one in claimed}
+    return {**core.authority.issue(worker, given, numbered=not bulk), "body": body}
 
 
 async def _release_all(core: Core, call: Call, request: RequestTask) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy import bindparam, insert, or_, select, update
 from sqlalchemy.engine import Connection
 
 from . import ledger
-from .intervals import State
+from .runs import State
 from .statements import Statement
 from .tables import jobs, slice_runs
 

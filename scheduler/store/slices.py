@@ -7,7 +7,8 @@ from typing import Any
 from sqlalchemy import bindparam, delete, func, insert, select, update
 from sqlalchemy.engine import Connection
 
-from .intervals import SliceRun, Span, State, count_of, first_slices, replaced
+from ...protocol.intervals import Interval, count_of, head
+from .runs import SliceRun, State, replaced
 from .statements import Statement
 from .tables import jobs, slice_runs
 
@@ -70,9 +71,10 @@ def _run(row: Sequence[Any]) -> SliceRun:
     return SliceRun(row[0], row[1], State(row[2]), row[3], row[4], row[5])
 
 
-def runs_in(connection: Connection, job: str, span: Span) -> list[SliceRun]:
-    """The runs that share at least one slice with the span, in order; the outer ones may reach beyond it."""
-    return [_run(row) for row in _overlapping.rows(connection, of_job=job, low=span[0], high=span[1])]
+def runs_in(connection: Connection, job: str, part: Interval) -> list[SliceRun]:
+    """The runs that hold at least one of some slices, in order; the outer ones may reach beyond them."""
+    rows = _overlapping.rows(connection, of_job=job, low=part[0], high=part[0] + part[1] - 1)
+    return [_run(row) for row in rows]
 
 
 def put(
@@ -85,7 +87,7 @@ def put(
     """
     changes: Changes = Counter()
     for new in news:
-        there = runs_in(connection, job, (new.first - 1, new.last + 1)) if before is None else before
+        there = runs_in(connection, job, (new.first - 1, new.count + 2)) if before is None else before
         after = replaced(there, new)
         gone = [run for run in there if run not in after]
         come = [run for run in after if run not in there]
@@ -131,20 +133,20 @@ def _values(job: str, run: SliceRun) -> dict[str, object]:
     }
 
 
-def first_pending(connection: Connection, job: str, limit: int, most_runs: int = 64) -> list[Span]:
-    """The first ``limit`` slices that wait for a worker, in at most ``most_runs`` spans."""
+def first_pending(connection: Connection, job: str, limit: int, most_runs: int = 64) -> list[Interval]:
+    """The first ``limit`` slices that wait for a worker, in at most ``most_runs`` intervals."""
     rows = _in_state.rows(connection, of_job=job, in_state=int(State.PENDING), at_most=most_runs)
-    return first_slices(((row[0], row[1]) for row in rows), limit)
+    return head(((first, last - first + 1) for first, last in rows), limit)
 
 
 def lease(
-    connection: Connection, job: str, spans: Iterable[Span], worker: str, now: float, deadline: float
+    connection: Connection, job: str, parts: Iterable[Interval], worker: str, now: float, deadline: float
 ) -> None:
     """Give these slices to a worker until the deadline."""
     set_runs(
         connection,
         job,
-        (SliceRun(first, last, State.LEASED, worker, now, deadline) for first, last in spans),
+        (SliceRun.of(part, State.LEASED, worker, now, deadline) for part in parts),
     )
 
 
@@ -155,12 +157,12 @@ def release_worker(connection: Connection, worker: str) -> dict[str, int]:
             slice_runs.c.worker == worker, slice_runs.c.state == int(State.LEASED)
         )
     ).all()
-    held: dict[str, list[Span]] = {}
+    held: dict[str, list[Interval]] = {}
     for job, first, last in rows:
-        held.setdefault(job, []).append((first, last))
-    for job, spans in held.items():
-        set_runs(connection, job, (SliceRun(first, last, State.PENDING) for first, last in spans))
-    return {job: count_of(spans) for job, spans in held.items()}
+        held.setdefault(job, []).append((first, last - first + 1))
+    for job, parts in held.items():
+        set_runs(connection, job, (SliceRun.of(part, State.PENDING) for part in parts))
+    return {job: count_of(parts) for job, parts in held.items()}
 
 
 def next_deadline(connection: Connection) -> float | None:

@@ -10,7 +10,7 @@ from sqlalchemy import Table, bindparam, func, insert, select
 from sqlalchemy.engine import Connection
 
 from ...protocol.dcp.values import body_of, nodes_of
-from .intervals import Span
+from ...protocol.intervals import Interval
 from .statements import Statement
 
 CHUNK_SLICES = 1000
@@ -38,10 +38,10 @@ def _halved(first: int, nodes: Sequence[Any]) -> Iterator[Stretch]:
     yield from _halved(first + middle, nodes[middle:])
 
 
-def cut(stretch: Stretch, span: Span) -> Stretch:
-    """The part of a stretch that lies in the span."""
+def cut(stretch: Stretch, part: Interval) -> Stretch:
+    """What of a stretch is about these slices."""
     first, last, body = stretch
-    low, high = max(first, span[0]), min(last, span[1])
+    low, high = max(first, part[0]), min(last, part[0] + part[1] - 1)
     if (low, high) == (first, last):
         return stretch
     nodes = nodes_of(body, expected=last - first + 1)
@@ -77,22 +77,27 @@ class StretchTable:
             ]
             self._insert.run_each(connection, rows)
 
-    def read(self, connection: Connection, job: str, span: Span) -> Iterator[Stretch]:
-        """What is stored of the span, in order."""
-        for row in self._read.rows(connection, of_job=job, low=span[0], high=span[1]):
-            yield cut((row[0], row[1], row[2]), span)
+    def read(self, connection: Connection, job: str, part: Interval) -> Iterator[Stretch]:
+        """What is stored of these slices, in order."""
+        last = part[0] + part[1] - 1
+        for row in self._read.rows(connection, of_job=job, low=part[0], high=last):
+            yield cut((row[0], row[1], row[2]), part)
 
-    def within(self, connection: Connection, job: str, spans: Sequence[Span], budget: int) -> list[Span]:
-        """As many of the first slices of the spans as fit a budget of characters, whole rows at a time.
+    def within(
+        self, connection: Connection, job: str, parts: Sequence[Interval], budget: int
+    ) -> list[Interval]:
+        """As many of the first of these slices as fit a budget of characters, whole rows at a time.
 
         Never nothing: one row is given even when it is larger than the budget.
         """
-        taken: list[Span] = []
-        for span in spans:
-            rows = self._sizes.rows(connection, of_job=job, low=span[0], high=span[1])
+        taken: list[Interval] = []
+        for start, count in parts:
+            end = start + count
+            rows = self._sizes.rows(connection, of_job=job, low=start, high=end - 1)
             for first, last, size in rows:
                 if taken and budget < size:
                     return taken
                 budget -= size
-                taken.append((max(first, span[0]), min(last, span[1])))
+                low = max(first, start)
+                taken.append((low, min(last + 1, end) - low))
         return taken

@@ -9,8 +9,8 @@ from dcp_worker.scheduler.planning import Wants, extended_deadline, lease_s, may
 from dcp_worker.scheduler.ranges import length_of
 from dcp_worker.scheduler.refusal import Refused
 from dcp_worker.scheduler.settings import SchedulerSettings
-from dcp_worker.scheduler.store.intervals import SliceRun, State
 from dcp_worker.scheduler.store.jobs import Job, Status
+from dcp_worker.scheduler.store.runs import SliceRun, State
 
 SETTINGS = SchedulerSettings(data_dir=Path("/nowhere"))
 JOB = Job(

@@ -5,25 +5,11 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dcp_worker.scheduler.store.intervals import (
-    SliceRun,
-    State,
-    count_of,
-    covers,
-    first_slices,
-    overlap,
-    replaced,
-    spans_of,
-    union,
-)
+from dcp_worker.scheduler.store.runs import SliceRun, State, replaced
 
 TOTAL = 40
 spans = st.tuples(st.integers(1, TOTAL), st.integers(1, TOTAL)).map(lambda pair: (min(pair), max(pair)))
 changes = st.lists(st.tuples(spans, st.sampled_from(State), st.sampled_from(["a", "b"])), max_size=12)
-
-
-def slices_in(numbers: list[tuple[int, int]]) -> set[int]:
-    return {number for first, last in numbers for number in range(first, last + 1)}
 
 
 @given(changes)
@@ -54,18 +40,3 @@ def test_equal_neighbours_become_one_run() -> None:
         (1, 10_000, State.DONE),
         (10_001, 1_000_000_000, State.LEASED),
     ]
-
-
-@given(st.lists(spans), st.lists(spans), st.integers(0, TOTAL))
-def test_spans_behave_like_sets(
-    left: list[tuple[int, int]], right: list[tuple[int, int]], limit: int
-) -> None:
-    """Union, overlap, cover and count say what sets of numbers say."""
-    merged, other = union(left), union(right)
-
-    assert slices_in(merged) == slices_in(left)
-    assert count_of(merged) == len(slices_in(left))
-    assert slices_in(list(overlap(merged, other))) == slices_in(left) & slices_in(right)
-    assert all(covers(merged, span) for span in left)
-    assert slices_in(first_slices(merged, limit)) == set(sorted(slices_in(left))[:limit])
-    assert spans_of(slices_in(left)) == merged
