@@ -284,7 +284,9 @@ class ResultUploader(Actor):
         self._draining = True
         self._was_empty = None
         self._submission.drain()
+        self._submission.go()
         self.after(message.deadline_s, _DrainOver())
+        self._report()  # there may be nothing left that a commit would follow
 
     @handles(_DrainOver, local_only=True)
     def on_drain_over(self, _message: _DrainOver, _delivery: Delivery) -> None:
