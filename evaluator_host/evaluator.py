@@ -4,6 +4,7 @@ output.
 
 import contextlib
 import os
+import re
 import select
 import signal
 import subprocess
@@ -24,8 +25,12 @@ from .program import EvaluatorError, EvaluatorProgram, spawn
 
 __all__ = ["EvaluatorError", "EvaluatorProcess", "EvaluatorProgram", "classify"]
 
-_STDERR_KEPT = 4096  # bytes of its last words
-_MEMORY_WORDS = (b"out of memory", b"Reached heap limit", b"Allocation failed", b"memory allocation")
+_STDERR_KEPT = 2048  # bytes of its first words, and as many of its last ones
+_MEMORY_WORDS = re.compile(
+    rb"out ?of ?memory|Reached heap limit|Allocation failed|memory allocation|Cannot allocate memory"
+    rb"|worker threads?|spawn thread|os error 1[12]\b",  # a thread is refused when there is no memory for its stack
+    re.IGNORECASE,
+)
 
 
 class EvaluatorProcess:
@@ -46,7 +51,7 @@ class EvaluatorProcess:
         self._limits = limits or PipeLimits()
         self._lines = LineAssembler(self._limits.line)
         self._gate = FloodGate(self._limits.per_second)
-        self._stderr_tail = b""
+        self._stderr_head = self._stderr_tail = b""
         self._queue: deque[memoryview] = deque()
         self._queued = 0
         self._write_lock = threading.Lock()
@@ -161,7 +166,9 @@ class EvaluatorProcess:
             chunk = os.read(self._stderr, READ_AT_ONCE)
         except BlockingIOError:
             return True
-        self._stderr_tail = (self._stderr_tail + chunk)[-_STDERR_KEPT:]
+        room = _STDERR_KEPT - len(self._stderr_head)
+        self._stderr_head += chunk[:room]
+        self._stderr_tail = (self._stderr_tail + chunk[room:])[-_STDERR_KEPT:]
         try:
             self._gate.pass_(len(chunk), now())
         except ValueError as error:
@@ -187,23 +194,28 @@ class EvaluatorProcess:
             assert stream is not None
             with contextlib.suppress(OSError):
                 stream.close()
-        self._sink.ended(classify(self.returncode, self._stderr_tail, self._cause, self._detail))
+        self._sink.ended(
+            classify(self.returncode, self._stderr_head + self._stderr_tail, self._cause, self._detail)
+        )
 
 
 def classify(returncode: int, stderr: bytes, cause: str = "", detail: str = "") -> EvaluatorEnd:
     """Say how an evaluator ended, from its exit status, its last words and why we killed it, if we did.
 
-    V8 ends with a trap (SIGTRAP, SIGILL) or SIGABRT when memory runs out, and for its own bugs too: its last
-    words tell which, and where there are none memory is by far the likelier.
+    V8 ends with a trap (SIGTRAP, SIGILL) or SIGABRT when memory runs out, and for its own bugs too; deno may
+    exit with a status of its own then, e.g. when a thread gets no stack. Its words tell which, and where
+    there are none after a trap memory is by far the likelier. The first ones tell the reason, the last ones
+    where.
     """
-    words = b" ".join(stderr.split())[-300:].decode(errors="replace")
+    said = b" ".join(stderr.split()).decode(errors="replace")
+    words = said if len(said) <= 500 else f"{said[:200]} … {said[-300:]}"
     if cause and returncode == -signal.SIGKILL:
         return EvaluatorEnd(cause, returncode, detail)
+    if returncode != 0 and _MEMORY_WORDS.search(stderr):
+        return EvaluatorEnd("memory", returncode, "needed more memory than a sandbox may use", words)
     if returncode >= 0:
         return EvaluatorEnd("exit", returncode, f"ended by itself with status {returncode}", words)
     name = signal.Signals(-returncode).name
-    if any(word in stderr for word in _MEMORY_WORDS):
-        return EvaluatorEnd("memory", returncode, "needed more memory than a sandbox may use", words)
     if -returncode in (signal.SIGTRAP, signal.SIGILL, signal.SIGABRT) and b"panicked" not in stderr:
         detail = f"crashed ({name}), most likely for more memory than a sandbox may use"
         return EvaluatorEnd("memory", returncode, detail, words)

@@ -35,6 +35,9 @@ def test_an_endless_loop_can_be_killed(sandbox: Driver) -> None:
     [
         "const a = []; for (;;) a.push(new ArrayBuffer(1 << 20))",
         "const a = []; for (;;) a.push(new Array(1e5).fill(Math.random()))",
+        "const a = []; for (;;) a.push(('x' + a.length).repeat(1 << 18).split('').join('y'))",
+        "const a = []; for (;;) a.push(new WebAssembly.Memory({ initial: 256 }))",
+        "const a = []; for (;;) try { a.push(new Uint8Array(1 << 16).fill(1)) } catch { a.push({}) }",
     ],
 )
 def test_a_memory_hog_dies_and_is_told_apart(sandbox: Driver, hog: str) -> None:

@@ -50,7 +50,12 @@ def test_a_flood_is_what_comes_within_a_second() -> None:
         (-11, b"", "", "crash"),
         (-5, b"Fatal process out of memory", "closed", "memory"),
         (0, b"", "", "exit"),
+        (0, b"out of memory", "", "exit"),
         (7, b"", "", "exit"),
+        (1, b"unable to create worker threads", "", "memory"),
+        (1, b"error: Cannot allocate memory (os error 12)", "", "memory"),
+        (101, b"failed to spawn thread: Os { code: 11, kind: WouldBlock }", "", "memory"),
+        (1, b"error: Module not found (os error 2)", "", "exit"),
     ],
 )
 def test_the_end_is_told_by_its_cause(status: int, stderr: bytes, killed_for: str, cause: str) -> None:
@@ -58,6 +63,15 @@ def test_the_end_is_told_by_its_cause(status: int, stderr: bytes, killed_for: st
 
     assert (end.cause, end.returncode) == (cause, status)
     assert end.detail
+
+
+def test_first_and_last_words_are_kept() -> None:
+    """The first ones tell why, the last ones where."""
+    end = classify(-11, b"Check failed: x.\n" + b"frame\n" * 1000 + b"the end")
+
+    assert end.words.startswith("Check failed: x.")
+    assert end.words.endswith("the end")
+    assert len(end.words) < 600
 
 
 def test_last_words_stay_on_this_box() -> None:
