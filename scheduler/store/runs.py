@@ -1,7 +1,7 @@
 """The state of consecutive slices, and what becomes of it when some change. Knows no database and no clock."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import IntEnum
 
 from ...protocol.intervals import Interval
@@ -48,7 +48,15 @@ class SliceRun:
 
     def continues(self, other: "SliceRun") -> bool:
         """Whether this run stands directly behind the other one and differs from it in nothing else."""
-        return other.last + 1 == self.first and replace(self, first=other.first, last=other.last) == other
+        return other.last + 1 == self.first and self._hands == other._hands
+
+    @property
+    def _hands(self) -> tuple[object, ...]:
+        return self.state, self.worker, self.claimed, self.deadline
+
+    def cut(self, first: int, last: int) -> "SliceRun":
+        """The same for other slices."""
+        return SliceRun(first, last, self.state, self.worker, self.claimed, self.deadline)
 
 
 def replaced(runs: Sequence[SliceRun], new: SliceRun) -> list[SliceRun]:
@@ -59,15 +67,15 @@ def replaced(runs: Sequence[SliceRun], new: SliceRun) -> list[SliceRun]:
     pieces: list[SliceRun] = []
     for run in runs:
         if run.first < new.first:
-            pieces.append(replace(run, last=min(run.last, new.first - 1)))
+            pieces.append(run.cut(run.first, min(run.last, new.first - 1)))
         if run.last > new.last:
-            pieces.append(replace(run, first=max(run.first, new.last + 1)))
+            pieces.append(run.cut(max(run.first, new.last + 1), run.last))
     pieces.append(new)
     pieces.sort(key=lambda run: run.first)
     joined: list[SliceRun] = []
     for piece in pieces:
         if joined and piece.continues(joined[-1]):
-            joined[-1] = replace(joined[-1], last=piece.last)
+            joined[-1] = joined[-1].cut(joined[-1].first, piece.last)
         else:
             joined.append(piece)
     return joined
