@@ -3,6 +3,7 @@ output.
 """
 
 import contextlib
+import fcntl
 import os
 import re
 import select
@@ -25,6 +26,7 @@ from .program import EvaluatorError, EvaluatorProgram, spawn
 
 __all__ = ["EvaluatorError", "EvaluatorProcess", "EvaluatorProgram", "classify"]
 
+_PIPE = 1 << 18  # bytes; with the usual 64 KiB a value of a megabyte wakes each side four times as often
 _STDERR_KEPT = 2048  # bytes of its first words, and as many of its last ones
 _MEMORY_WORDS = re.compile(
     rb"out ?of ?memory|Reached heap limit|Allocation failed|memory allocation|Cannot allocate memory"
@@ -71,6 +73,9 @@ class EvaluatorProcess:
         self._stdout = self._process.stdout.fileno()
         self._stderr = self._process.stderr.fileno()
         self._pidfd = os.pidfd_open(self.pid)
+        for descriptor in (self._stdin, self._stdout):
+            with contextlib.suppress(OSError):  # the user has no more pipe memory to give: slower, no more
+                fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, _PIPE)
         for descriptor in (self._stdin, self._stdout, self._stderr):
             os.set_blocking(descriptor, False)
         for descriptor in (self._stdout, self._stderr, self._pidfd):
