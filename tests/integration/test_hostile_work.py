@@ -128,6 +128,21 @@ def test_imports_are_refused_without_the_short_way_too(
         assert sandbox.compute(list(range(len(imports)))) == [0] * len(imports)
 
 
+def test_a_start_takes_the_short_way(
+    pipes: EvaluatorPipes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the deno of this installation no module of node's is loaded: it would double the time of a start."""
+    source = ENTRY.read_text()
+    assert "import(`node:${n}`)" in source
+    entry = tmp_path / "evaluator.js"
+    entry.write_text(source.replace("import(`node:${n}`)", "Promise.reject(new Error('the long way'))"))
+    monkeypatch.setattr(program_module, "ENTRY", entry)
+    with running_evaluator(pipes, small_program()) as sandbox:
+        sandbox.assign("x => x")
+
+        assert sandbox.compute([1]) == [1]
+
+
 @pytest.mark.parametrize(
     "stray",
     [
