@@ -167,7 +167,7 @@ class _Signals:
 
 
 def _host_command(settings: WorkerSettings, endpoint: str) -> list[str]:
-    command = [*settings.local_host_command, "--supervisor", endpoint, "--exit-with-parent"]
+    command = [*settings.local_host_command, "--supervisor", endpoint, f"--exit-with-parent={os.getpid()}"]
     if settings.cores is not None:
         command += ["--cores", f"{settings.cores:g}"]
     if settings.max_sandboxes is not None:

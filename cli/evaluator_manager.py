@@ -70,12 +70,15 @@ if TYPE_CHECKING:
 @click.option(
     "--exit-with-supervisor",
     "--exit-with-parent",
-    "exit_with_parent",
-    is_flag=True,
+    "parent",
+    is_flag=False,
+    flag_value=0,
+    type=int,
+    metavar="[PID]",
     help="Leave when the process that started this one is gone; Ctrl-C is for that one then.",
 )
 @common("dcp-evaluator-manager")
-def command(loaded: "Loaded", exit_with_parent: bool) -> int:
+def command(loaded: "Loaded", parent: int | None) -> int:
     """Offer this box's cores to a worker, here or on another box.
 
     Work functions run in sandboxes: V8 in a process without permissions, confined by the operating system.
@@ -84,10 +87,10 @@ def command(loaded: "Loaded", exit_with_parent: bool) -> int:
     """
     from ..evaluator_host.daemon import run_host
 
-    return run_host(host_settings(loaded.settings, exit_with_parent=exit_with_parent))
+    return run_host(host_settings(loaded.settings, parent=parent))
 
 
-def host_settings(settings: "Settings", *, exit_with_parent: bool = False) -> "HostSettings":
+def host_settings(settings: "Settings", *, parent: int | None = None) -> "HostSettings":
     """What an evaluator host wants to know, out of all settings."""
     import socket
 
@@ -117,7 +120,7 @@ def host_settings(settings: "Settings", *, exit_with_parent: bool = False) -> "H
         sandbox=SandboxLimits(progress_timeout_s=given.progress_timeout, start_timeout_s=given.start_timeout),
         evaluator=Limits(memory_mb=given.memory_per_sandbox >> 20),
         allow_weaker=frozenset(given.allow_weaker_sandbox),
-        exit_with_parent=exit_with_parent,
+        parent=parent,
     )
 
 

@@ -279,16 +279,16 @@ class Job:
 
     def _records(self) -> Iterator[object]:
         """The records of the job until its end, shown and told to the listeners."""
-        self.start()
-        with self._alone(), self._shown() as shown:
-            try:
+        try:
+            self.start()
+            with self._alone(), self._shown() as shown:
                 while self._end is None:
                     record = self._feed.get()
                     self._take(record, shown)
                     yield record
-            except KeyboardInterrupt:
-                self._interrupted()
-                raise
+        except KeyboardInterrupt:
+            self._interrupted()
+            raise
 
     async def _arecords(self) -> AsyncGenerator[object, None]:
         import asyncio

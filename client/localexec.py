@@ -77,6 +77,7 @@ def _run(path: Path, arguments: Sequence[str], stack: Stack, folder: Path) -> in
     except OSError as error:
         raise LocalExecError(f"{path} could not be started: {error.strerror}.") from None
     parts = [process for process in (stack.scheduler, stack.worker) if process is not None]
+    interrupted = False
     try:
         while program.poll() is None:
             try:
@@ -84,7 +85,7 @@ def _run(path: Path, arguments: Sequence[str], stack: Stack, folder: Path) -> in
                 if program.poll() is None:
                     stack.check()
             except KeyboardInterrupt:
-                continue  # the program has got it too, and cancels its job; we wait for it
+                interrupted = True  # the program has got it too, and cancels its job; we wait for it
     except StackError:
         program.terminate()
         raise
@@ -94,6 +95,9 @@ def _run(path: Path, arguments: Sequence[str], stack: Stack, folder: Path) -> in
         if program.poll() is None:
             program.kill()
             program.wait()
+    if interrupted and program.returncode == 1:
+        # Python forgets that it was a KeyboardInterrupt when another thread of it evaluates code at that moment.
+        return INTERRUPTED
     return program.returncode if program.returncode >= 0 else 128 - program.returncode
 
 
@@ -134,8 +138,11 @@ def _folder(data: Path | None) -> Iterator[Path]:
 def _summary(url: str, folder: Path, seconds: float) -> str:
     """What was computed, how long it took, and what the worker earned by it, as the scheduler has it in
     its books."""
+    from loguru import logger
+
     from .account import account_summary
 
+    logger.disable((__package__ or "").partition(".")[0])  # this is between the user's program and the shell
     try:
         books = account_summary(url, deployer=folder / "deployer", worker=folder / "worker")
     except DcpError as error:

@@ -56,3 +56,14 @@ class Network:
         asyncio.set_event_loop(self.loop)
         with contextlib.suppress(RuntimeError):
             self.loop.run_forever()
+            self.loop.run_until_complete(_unwind())
+
+
+async def _unwind() -> None:
+    """End what still runs, and what that starts at its end; or the interpreter complains at its own end."""
+    for _ in range(3):
+        unfinished = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in unfinished:
+            task.cancel()
+        await asyncio.gather(*unfinished, return_exceptions=True)
+        await asyncio.sleep(0)

@@ -146,11 +146,11 @@ class Stack:
 
     def stop(self, grace_s: float = 70) -> None:
         """Stop the worker, then the scheduler: a signal first, a second one (at once) when the time is
-        up, then the axe."""
+        up, then the axe. SIGTERM, because a Python that still loads its modules ends by it without a word."""
         for process in (self.worker, self.scheduler):
             if process is None:
                 continue
-            for action, patience in ((signal.SIGINT, grace_s), (signal.SIGINT, 5), (signal.SIGKILL, 5)):
+            for action, patience in ((signal.SIGTERM, grace_s), (signal.SIGTERM, 5), (signal.SIGKILL, 5)):
                 if process.poll() is not None:
                     break
                 with contextlib.suppress(ProcessLookupError):

@@ -28,8 +28,12 @@ class Section(BaseModel):
 def _http_url(text: str) -> str:
     from urllib.parse import urlsplit
 
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(text)
+        wrong = parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0
+    except ValueError:  # a port that is none, an IPv6 address without its end
+        wrong = True
+    if wrong:
         raise ValueError('expected an address like "http://127.0.0.1:9080/"')
     return text if text.endswith("/") else text + "/"
 

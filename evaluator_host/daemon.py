@@ -49,7 +49,7 @@ class HostSettings:
     sandbox: SandboxLimits = field(default_factory=SandboxLimits)
     evaluator: Limits = field(default_factory=Limits)
     allow_weaker: frozenset[str] = frozenset()  # layers of confinement that may be missing
-    exit_with_parent: bool = False  # leave when the process that started this one is gone
+    parent: int | None = None  # leave when this process, which started this one, is gone; 0: whoever it is
 
 
 def run_host(settings: HostSettings) -> int:
@@ -71,8 +71,8 @@ def run_host(settings: HostSettings) -> int:
     board.start()
     try:
         _start(settings, board, pipes, program, hello, curve, reasons)
-        with _Signals(board, settings.exit_with_parent):
-            reasons.wait(settings.exit_with_parent, board)
+        with _Signals(board, settings.parent is not None):
+            reasons.wait(settings.parent, board)
     finally:
         board.stop(1.0)
         pipes.stop()  # evaluators that are still alive die with it
@@ -176,21 +176,36 @@ class _Reasons:
         self.failed = True
         os.write(self._writer, b"F")
 
-    def wait(self, exit_with_parent: bool, board: Switchboard) -> None:
+    def wait(self, parent: int | None, board: Switchboard) -> None:
         """Sleep until the host has left or something has failed; notice the end of the parent meanwhile."""
+        gone = Leave("the process that started this host is gone")
         watched = [self._reader]
-        parent = -1
-        if exit_with_parent:
-            parent = os.pidfd_open(os.getppid())
-            watched.append(parent)
+        watch = -1 if parent is None else _watch_parent(parent)
+        if watch >= 0:
+            watched.append(watch)
+        elif parent is not None:
+            board.tell(Address(b"", "host"), gone)
         while True:
             ready, _, _ = select.select(watched, [], [])
             if self._reader in ready:
                 break
-            watched.remove(parent)
-            board.tell(Address(b"", "host"), Leave("the process that started this host is gone"))
-        if parent >= 0:
-            os.close(parent)
+            watched.remove(watch)
+            board.tell(Address(b"", "host"), gone)
+        if watch >= 0:
+            os.close(watch)
+
+
+def _watch_parent(parent: int) -> int:
+    """A descriptor that can be read when our parent has ended; -1 when it has already."""
+    present = os.getppid()
+    try:
+        watch = os.pidfd_open(parent or present)
+    except ProcessLookupError:
+        return -1
+    if os.getppid() != (parent or present):  # it has ended, and somebody else got its number or its children
+        os.close(watch)
+        return -1
+    return watch
 
 
 class _Signals:

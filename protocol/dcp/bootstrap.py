@@ -124,7 +124,10 @@ async def fetch_config(url: str, *, version: str = "2.1.0", timeout: float = 20.
     """Get the configuration of the scheduler at an address. Raises ConfigError, which says what to do."""
     import aiohttp
 
-    location = URL(url)
+    try:
+        location = URL(url)
+    except ValueError as error:
+        raise ConfigError(f"{url} is no address of a scheduler: {error}") from None
     if location.scheme not in ("http", "https") or not location.host:
         raise ConfigError(f"{url} is no address of a scheduler: it must look like https://host/")
     limits = aiohttp.ClientTimeout(total=timeout)

@@ -371,3 +371,15 @@ def test_large_values_pass_through(supervisor, host):
     supervisor.run(1, 1, 1, b'["%b"]' % text)
 
     assert supervisor.outcome()[1] == b'["%b%b"]' % (text, text)
+
+
+def test_a_host_whose_starter_is_gone_already_leaves(supervisor):
+    """A worker that dies while its host still starts leaves none behind either."""
+    import subprocess
+    import sys
+
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    process = supervisor.start_host(f"--exit-with-parent={gone.pid}")
+
+    assert process.wait(timeout=60) == 0

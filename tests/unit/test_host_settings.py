@@ -31,7 +31,7 @@ def test_flags_reach_the_host(tmp_path, monkeypatch):
             worker__max_sandboxes="7",
             evaluator_host__max_load="0.9",
         ),
-        exit_with_parent=True,
+        parent=7,
     )
 
     assert (host.supervisor, host.supervisor_key, host.name) == ("tcp://10.0.0.1:9081", "ab" * 32, "box")
@@ -40,7 +40,7 @@ def test_flags_reach_the_host(tmp_path, monkeypatch):
     assert host.allow_weaker == {"namespaces"}
     assert (host.load.cores, host.load.gpus, host.load.utilization) == (3, 1, 0.5)
     assert (host.load.max_sandboxes, host.load.max_load) == (7, 0.9)
-    assert host.exit_with_parent
+    assert host.parent == 7
 
 
 def test_without_a_supervisor_there_is_nothing_to_do(tmp_path, monkeypatch):
