@@ -8,10 +8,11 @@ from typing import Any, overload
 
 from loguru import logger
 
+from .course import OnErrors
 from .errors import ClientError
 from .identity import Identity, load_identity
 from .inputs import NoInputs, RangeObject, inputs_of
-from .job import Job, OnErrors, renamed
+from .job import Job, renamed
 from .settings import keystore_paths, scheduler_url
 from .spec import (
     KVIN_V9,

@@ -5,20 +5,12 @@ import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
 from dataclasses import replace
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from .collection import Collection
-from .errors import ClientError, JobCancelled, SliceError, SliceErrors
-from .events import (
-    ConsoleMessage,
-    CustomEvent,
-    JobStatus,
-    Listener,
-    Listeners,
-    Notice,
-    Results,
-    SliceResult,
-)
+from .course import Course, End, Entered, OnErrors, Outcome
+from .errors import ClientError, JobCancelled, SliceError
+from .events import JobStatus, Listener
 from .feed import Feed
 from .identity import Identity
 from .inputs import NoInputs
@@ -38,22 +30,6 @@ ON_DEMAND = (
 )  # events that cost something: only for those who listen
 ASK_S = 60.0
 CANCEL_S = 10.0  # how long a polite cancellation may take
-OnErrors = Literal["raise", "return"]
-Outcome = tuple[int, Any]
-
-
-class _State:
-    """The job has entered this state."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-
-class _End:
-    """The job is over; ``error`` says how, when not well."""
-
-    def __init__(self, error: BaseException | None) -> None:
-        self.error = error
 
 
 class Job:
@@ -77,18 +53,14 @@ class Job:
         attached: bool = False,
     ) -> None:
         self.spec = spec
-        self.state = "new"
         self._url = url
         self._identity = identity
-        self._errors = errors
         self._progress = progress
         self._attached = attached
         self._collection = Collection(spec.total if not attached else None, keep=keep)
-        self._listeners = Listeners()
+        self._course = Course(spec.id, self._collection, errors)
         self._feed: Feed[object] = Feed()
         self._run: JobRun | None = None
-        self._end: _End | None = None
-        self._told = JobStatus("new", 0, 0, 0)
         self._cancelling: Future[None] | None = None
         self._waiting = False
 
@@ -106,6 +78,11 @@ class Job:
     def id(self) -> str:
         """The job's id at the scheduler: 22 letters and digits."""
         return self.spec.id
+
+    @property
+    def state(self) -> str:
+        """new, deploying, accepted, uploading, running; in the end finished, cancelled, or failed."""
+        return self._course.state
 
     @property
     def scheduler(self) -> str:
@@ -126,10 +103,7 @@ class Job:
     def status(self) -> JobStatus:
         """How far the job is: by the outcomes that are here, and by what the scheduler told ``status``
         listeners."""
-        told = self._told
-        run_status = self.state if self.state in ("running", "finished", "cancelled") else told.run_status
-        computed = max(told.computed, self.done)
-        return JobStatus(run_status, self.total or told.total, max(told.distributed, computed), computed)
+        return self._course.status
 
     @property
     def errors(self) -> dict[int, SliceError]:
@@ -156,7 +130,7 @@ class Job:
         Notice of what a worker says about the job), ``status`` JobStatus, ``noprogress`` and ``nofunds``
         Notice, ``state`` and ``accepted`` the name of the state.
         """
-        self._listeners.add(event, listener)
+        self._course.listeners.add(event, listener)
         if self._run is not None and event in ON_DEMAND:
             from .network import Network
 
@@ -167,11 +141,10 @@ class Job:
 
     def start(self) -> "Job":
         """Deploy without waiting; calling it again changes nothing."""
-        if self._run is not None or self._end is not None:
+        if self._run is not None or self._course.end is not None:
             return self
         if isinstance(self.spec.inputs, NoInputs) and not self._attached:
-            self._end = _End(None)
-            self.state = "finished"
+            self._course.finish()
             return self
         from .network import Network
         from .run import JobRun
@@ -182,8 +155,8 @@ class Job:
             self._identity,
             self._collection,
             self._feed.put,
-            lambda state: self._feed.put(_State(state)),
-            labels=[label for label in ON_DEMAND if self._listeners.wants(label)],
+            lambda state: self._feed.put(Entered(state)),
+            labels=[label for label in ON_DEMAND if self._course.listeners.wants(label)],
             attach=self._attached,
         )
         self._run = run
@@ -196,7 +169,7 @@ class Job:
             except BaseException as cancelled:  # a cancelled future raises what it is
                 error = cancelled
             network.goodbye(run.close())
-            self._feed.put(_End(error))
+            self._feed.put(End(error))
 
         network.submit(run.run()).add_done_callback(ended)
         return self
@@ -209,7 +182,7 @@ class Job:
         """
         for _ in self._records():
             pass
-        return self._outcome()
+        return self._course.outcome()
 
     def results_as_they_come(self) -> Iterator[Outcome]:
         """Deploy if need be and yield ``(slice number, value)`` pairs in the order in which slices are done.
@@ -218,15 +191,15 @@ class Job:
         yielded with a SliceError for a value when the job was made with ``errors="return"``. Leaving the
         loop early cancels nothing."""
         for record in self._records():
-            yield from self._pairs(record)
-        self._outcome()
+            yield from self._course.pairs(record)
+        self._course.outcome()
 
     async def __aiter__(self) -> AsyncIterator[Outcome]:
         async with contextlib.aclosing(self._arecords()) as records:
             async for record in records:
-                for pair in self._pairs(record):
+                for pair in self._course.pairs(record):
                     yield pair
-        self._outcome()
+        self._course.outcome()
 
     def __await__(self) -> Generator[Any, None, list[Any]]:
         return self._wait().__await__()
@@ -238,7 +211,7 @@ class Job:
         self, kind: type[BaseException] | None, error: BaseException | None, _: object
     ) -> None:
         """Leaving the block cancels the job unless it is over."""
-        if self._end is None:
+        if self._course.end is None:
             await self.acancel(f"the program left it: {kind.__name__}" if kind else "the program left it")
 
     def cancel(self, reason: str = "cancelled by its owner") -> None:
@@ -259,11 +232,10 @@ class Job:
     # -- Inside ------------------------------------------------------------------------------------------
 
     def _cancel(self, reason: str) -> "Future[None] | None":
-        if self._end is not None:
+        if self._course.end is not None:
             return None
         if self._run is None:
-            self._end = _End(JobCancelled(self.id, reason))
-            self.state = "cancelled"
+            self._course.finish(JobCancelled(self.id, reason))
             return None
         if self._cancelling is None:
             from .network import Network
@@ -275,14 +247,14 @@ class Job:
         async with contextlib.aclosing(self._arecords()) as records:
             async for _ in records:
                 pass
-        return self._outcome()
+        return self._course.outcome()
 
     def _records(self) -> Iterator[object]:
         """The records of the job until its end, shown and told to the listeners."""
         try:
             self.start()
             with self._alone(), self._shown() as shown:
-                while self._end is None:
+                while self._course.end is None:
                     record = self._feed.get()
                     self._take(record, shown)
                     yield record
@@ -296,7 +268,7 @@ class Job:
         self.start()
         with self._alone(), self._shown() as shown:
             try:
-                while self._end is None:
+                while self._course.end is None:
                     record = await self._feed.aget()
                     self._take(record, shown)
                     yield record
@@ -306,45 +278,8 @@ class Job:
                 raise
 
     def _take(self, record: object, shown: Any) -> None:
-        call = self._listeners.call
-        if isinstance(record, Results):
-            if self._listeners.wants("result"):
-                for number, value in enumerate(record.values, record.first):
-                    call("result", SliceResult(number, value))
-        elif isinstance(record, SliceError):
-            call("error", record)
-        elif isinstance(record, JobStatus):
-            self._told = record
-            call("status", record)
-        elif isinstance(record, ConsoleMessage):
-            call("console", record)
-        elif isinstance(record, CustomEvent):
-            call("custom", record)
-        elif isinstance(record, Notice):
-            call(record.kind, record)
-        elif isinstance(record, _State):
-            self.state = record.name
-            call("accepted" if record.name == "accepted" else "state", record.name)
-        elif isinstance(record, _End):
-            self._end = record
-            self.state = _final_state(record.error)
-            call("state", self.state)
+        self._course.take(record)
         shown.update(self.done, self.total, self.state)
-
-    def _pairs(self, record: object) -> Iterator[Outcome]:
-        if isinstance(record, Results):
-            yield from enumerate(record.values, record.first)
-        elif isinstance(record, SliceError) and self._errors == "return":
-            yield record.slice, record
-
-    def _outcome(self) -> list[Any]:
-        assert self._end is not None
-        if self._end.error is not None:
-            raise self._end.error
-        results = self._collection.results()
-        if self._collection.errors and self._errors == "raise":
-            raise SliceErrors(self.id, self._collection.errors, results)
-        return results
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
@@ -363,17 +298,11 @@ class Job:
 
     def _interrupted(self) -> None:
         """Ctrl-C: tell the scheduler, but not for long, and not at all when there is a second one."""
-        if self._end is not None:
+        if self._course.end is not None:
             return
         print(f"Cancelling job {self.id} (Ctrl-C again leaves at once)…", file=sys.stderr)
         with contextlib.suppress(Exception):
             self.cancel("interrupted by its owner")
-
-
-def _final_state(error: BaseException | None) -> str:
-    if error is None:
-        return "finished"
-    return "cancelled" if isinstance(error, JobCancelled) else "failed"
 
 
 def renamed(spec: JobSpec) -> JobSpec:
