@@ -132,7 +132,10 @@ class JobRun:
     async def _deploy(self, services: Services) -> None:
         self._state("deploying")
         data = submission(self.spec, services.identity.payer.address)
-        warm = asyncio.create_task(services.warm("eventRouter", "computeGroups", "resultSubmitter"))
+        needed = ["eventRouter", "computeGroups"]
+        if isinstance(self.spec.inputs, ValueInputs):
+            needed.append("resultSubmitter")  # which hears that no more inputs come
+        warm = asyncio.create_task(services.warm(*needed))
         try:
             answer = await services.call("jobSubmit", "submit@5", data, authorise=[services.identity.payer])
         except DcpError as error:
