@@ -14,22 +14,26 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 PEERS = ("ray", "dask[distributed]")
-NAMES = ("trivial", "efficiency", "coldstart", "localexec")
+NAMES = ("trivial", "efficiency", "single", "coldstart", "localexec")
 
 
 def child(python: Path, script: str, *arguments: str, timeout_s: float = 600) -> dict[str, Any]:
     """Run one measurement in a process of its own; its last line of output is JSON."""
+    # an installed package has its bytecode, and so has what we measure
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    load = os.getloadavg()[0]
     done = subprocess.run(
         [str(python), str(HERE / script), *arguments],
         capture_output=True,
         text=True,
         timeout=timeout_s,
         check=False,
+        env=environment,
     )
     if done.returncode:
         return {"error": (done.stderr or done.stdout).strip()[-2000:] or f"exit code {done.returncode}"}
     answer: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    return answer
+    return {**answer, "load": load}
 
 
 def peers_python(folder: Path) -> Path:
@@ -76,7 +80,11 @@ def table(outcome: dict[str, Any]) -> str:
     ]
     shown: dict[str, Callable[[dict[str, Any]], str]] = {
         "trivial": lambda r: f"{r['slices'] / r['median']:>12,.0f} slices/s   {r['median']:8.3f} s",
-        "efficiency": lambda r: f"{r['efficiency']:>12.3f} of {r['cores']} cores   {r['median']:8.3f} s",
+        "efficiency": lambda r: (
+            f"{r['efficiency']:>12.3f} of {r['cores']} cores   {r['median']:8.3f} s"
+            f"   {r['cpu_ms_a_slice']:.2f} ms of CPU a slice outside of the sandboxes"
+        ),
+        "single": lambda r: f"{r['median'] * 1000:>12.0f} ms",
         "coldstart": lambda r: (
             f"{r['median'] * 1000:>12.1f} ms   ({r['bare_deno']['median'] * 1000:.1f} ms of it a bare deno)"
         ),
@@ -96,7 +104,9 @@ def table(outcome: dict[str, Any]) -> str:
                 lines.append(f"{name:<12}{who:<12} failed: {result['error'].splitlines()[-1]}")
             else:
                 best_to_worst = f"{result['best']:.3f} to {result['worst']:.3f} s"
-                lines.append(f"{name:<12}{who:<12}{shown[name](result)}   ({best_to_worst})")
+                lines.append(
+                    f"{name:<12}{who:<12}{shown[name](result)}   ({best_to_worst}; load {result['load']:.1f})"
+                )
     return "\n".join(lines)
 
 
