@@ -32,7 +32,7 @@ from .requests import WorkerFacts
 if TYPE_CHECKING:
     from .scheduler_link import SchedulerLink
 
-SUBMIT_EVERY_S = 0.25
+SUBMIT_EVERY_S = 0.5
 """A stream of outcomes is submitted this often as long as it is small; one that comes alone at once.
 
 Each request costs about ten milliseconds of CPU time on its way through worker, scheduler and deployer.

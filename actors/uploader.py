@@ -34,7 +34,7 @@ from .timers import TimerHandle
 if TYPE_CHECKING:
     from .scheduler_link import SchedulerLink
 
-COMMIT_EVERY_S = 0.1
+COMMIT_EVERY_S = 0.2
 """A stream of outcomes is committed this often; one that comes alone is committed at once."""
 TIDY_AFTER_S = 1.0
 """What was delivered may stay on disk so much longer, and then leaves together with what came meanwhile."""
