@@ -203,7 +203,10 @@ class SchedulerLink:
         async with lock:
             connection = self._connections.get(service)
             if connection is None:
-                connection = Connection(self._config.services[service], self._signer)
+                location = self._config.services.get(service)
+                if location is None:
+                    raise LinkError(f"the scheduler {self._url} does not say where its {service} is")
+                connection = Connection(location, self._signer)
                 self._connections[service] = connection
             await connection.connect()
             return connection

@@ -46,7 +46,7 @@ class WorkerSettings:
     host_key_file: Path | None = None  # our CURVE key for them; None: supervisor.key in the resource folder
     authorised_hosts: Path | None = None  # folder with a file a host; None: hosts in the resource folder
     start_local_host: bool = True
-    local_host_command: tuple[str, ...] = (sys.executable, "-m", "dcp_worker.cli.evaluator_manager")
+    local_host_command: tuple[str, ...] = (sys.executable, "-P", "-m", "dcp_worker.cli.evaluator_manager")
     local_host_arguments: tuple[str, ...] = ()
     cores: float | None = None  # of the local host; None: all of the box
     max_sandboxes: int | None = None  # of the local host

@@ -5,6 +5,7 @@ defect in this program (the log has the traceback); 130 interrupted. ``DcpError.
 """
 
 import os
+import resource
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -21,7 +22,13 @@ INTERRUPTED = 130
 
 def run(command: click.Command, program: str) -> NoReturn:
     """Run a command as the whole process and leave with its exit status."""
+    _keep_private()
     raise SystemExit(_ending(lambda: command.main(prog_name=program, standalone_mode=False), program))
+
+
+def _keep_private() -> None:
+    """No core dump may hold a key. Whoever debugs raises the limit with prlimit."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 
 
 def _ending(work: Callable[[], object], program: str) -> int:

@@ -146,16 +146,22 @@ def _load(flags: dict[str, tuple[str, object]], config: str | None, verbose: int
 
 
 def flags_as_environment(loaded: "Loaded") -> dict[str, str]:
-    """The settings that were given as flags, as variables, so that programs that we start get them too."""
+    """The settings that were given as flags, as variables, so that programs that we start get them too.
+
+    Secrets stay here: the programs that we start do without them.
+    """
     from pathlib import Path
 
-    from ..config.defaults import toml_value
+    from ..config.defaults import is_secret, toml_value
 
     variables = {}
     for name, origin in loaded.origins.items():
         if origin.kind == "flag":
             section, _, key = name.partition(".")
-            value = getattr(loaded.settings, section).model_dump(mode="json")[key]
+            model = getattr(loaded.settings, section)
+            if is_secret(type(model).model_fields[key]):
+                continue
+            value = model.model_dump(mode="json")[key]
             text = toml_value(value) if isinstance(value, list) else str(value)
             variables[f"DCP_{section.upper()}_{key.upper()}"] = text
     if config := click.get_current_context().params.get("config"):

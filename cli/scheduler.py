@@ -1,6 +1,7 @@
 """``dcp-scheduler``: the scheduler and its bank, on one port."""
 
 import asyncio
+import os
 import signal
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ def command(loaded: "Loaded") -> None:
 
     It prints "listening on URL" when it serves. Stop it with Ctrl-C or SIGTERM.
     """
+    os.umask(0o077)  # the database holds everybody's inputs and results
     asyncio.run(_serve(scheduler_settings(loaded.settings)))
 
 

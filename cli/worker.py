@@ -100,6 +100,7 @@ def command(loaded: "Loaded") -> int:
     """
     from ..actors.worker import run_worker
 
+    os.umask(0o077)  # what others have computed or are paid for is nobody's business on this box
     # The local evaluator host is a program that reads the same configuration; flags reach it this way.
     os.environ.update(flags_as_environment(loaded))
     return run_worker(worker_settings(loaded.settings))

@@ -100,7 +100,8 @@ def to_z85(key: str) -> bytes:
 def _write_new(path: Path, text: str, mode: int) -> None:
     """Write a file that must not exist yet; it appears complete or not at all."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    temporary.unlink(missing_ok=True)  # of a process that had our number and was killed
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
         with os.fdopen(descriptor, "w") as file:
             file.write(text)

@@ -24,6 +24,7 @@ from .authorisation import Authority
 from .core import Call, Core, Operations, Workers
 from .data_dir import DirectoryLock, load_or_create_key, prepare
 from .events import EventHub
+from .impatience import ImpatientRunner
 from .leases import keep_leases
 from .listening import inherited_socket
 from .refusal import Refused
@@ -99,7 +100,7 @@ class Scheduler:
             self._connections.attach(app, path, _handler(core, operations(core)))
         app.router.add_get("/health", self._health)
         app.router.add_get("/etc/dcp-config.kvin", self._config)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=STOP_S)
+        self._runner = ImpatientRunner(app, access_log=None, shutdown_timeout=STOP_S)
         await self._runner.setup()
         inherited = inherited_socket()
         site: web.BaseSite = (
@@ -144,8 +145,12 @@ class Scheduler:
     async def _config(self, request: web.Request) -> web.Response:
         from ..protocol.dcp import bootstrap
 
+        try:
+            here = self.settings.public_url or f"{request.url.origin()}/"
+        except ValueError as error:
+            raise web.HTTPBadRequest(text=f"The Host header is no host: {error}") from None
         text = bootstrap.config_document(
-            self.settings.public_url or str(request.url.origin()) + "/",
+            here,
             {name: path for name, (path, _) in SERVICES.items()},
             request.query.get("ver", ""),
         )

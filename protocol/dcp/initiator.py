@@ -56,7 +56,10 @@ class Connection:
         after its socket was lost, a session that could not be resumed is given up.
         """
         self.url = url
-        location = URL(url)
+        try:
+            location = URL(url)
+        except ValueError as error:
+            raise ConnectionFailed(f"{url:.200} is no location of a service: {error}") from None
         if not location.host or location.scheme not in ("http", "https") or not location.path.endswith("/"):
             raise ConnectionFailed(f"{url} is no location of a service: it must be http(s)://host/path/")
         self._origin = str(location.origin())

@@ -1,5 +1,6 @@
 """How socket.io packets are read and written: fast, and with hostile ones made harmless."""
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 PACKET_LIMIT = 16 * FRAGMENT_SIZE
 """Bytes of the largest packet: one fragment in which each character takes three bytes, escaped twice over."""
+
+_BODY_S = 60.0  # a peer that cannot send a packet in this time is as good as gone
 
 MALFORMED = "malformed"
 """The event that a packet becomes that cannot be read."""
@@ -85,4 +88,5 @@ class WholeBody:
         return getattr(self._request, name)
 
     async def read(self, length: int) -> bytes:
-        return await self._request.content.readexactly(length)
+        async with asyncio.timeout(_BODY_S):
+            return await self._request.content.readexactly(length)

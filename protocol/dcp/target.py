@@ -173,7 +173,10 @@ class ConnectionServer:
         whole = WholeBody(request) if request.method == "POST" else request
         upgraded, socket = request.query.get("sid"), _websocket_of(request)
         if socket is None:
-            return cast(web.StreamResponse, await self._sio.handle_request(whole))
+            try:
+                return cast(web.StreamResponse, await self._sio.handle_request(whole))
+            except KeyError:  # the library's way of saying that the socket has just been closed
+                return web.Response(status=400, text="this connection is closed")
         if upgraded is None:
             timer = asyncio.get_running_loop().call_later(_HANDSHAKE_S, self._silent, request)
             self._silences[id(request)] = timer
