@@ -86,23 +86,27 @@ def test_a_rejected_slice_is_returned(plain: Plain) -> None:
     assert set(plain.statuses(job.id, "return")) == {2}
 
 
-def test_an_orderly_stop_gives_everything_back(plain: Plain, tmp_path: Path) -> None:
+def test_an_orderly_stop_gives_everything_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first SIGINT: what waits is returned, and the last request tells so (fetchState 16). Nothing stays."""
     skip_unless_confined()
     slow = "x => { const end = Date.now() + 300; while (Date.now() < end); return x }"
-    with running_worker(tmp_path / "one", plain.url) as one:
-        job = compute_for(list(range(40)), slow).start()
-        wait_until(lambda: any(d["job"] == job.id for d in plain.data_of("result")), "a first result")
-        started = one.descendants()
-        before = len(plain.asked)
-        assert one.interrupt() == 0, one.output
-        wait_until(lambda: not any(map(is_alive, started)), "everything that it started to be gone", 10)
+    monkeypatch.setenv("DCP_RESOURCE_DIR", str(tmp_path / "deployer"))
+    with plain_scheduler(tmp_path / "scheduler") as plain:
+        monkeypatch.setenv("DCP_SCHEDULER_LOCATION", plain.url)
+        with running_worker(tmp_path / "one", plain.url) as one:
+            job = compute_for(list(range(40)), slow).start()
+            wait_until(lambda: plain.data_of("result"), "a first result")
+            started = one.descendants()
+            assert one.interrupt() == 0, one.output
+            wait_until(lambda: not any(map(is_alive, started)), "everything that it started to be gone", 10)
 
-    last = [data for name, data in plain.asked[before:] if name == "requestTask@3"][-1]
-    assert last["fetchState"] == 16
-    assert last["coreStats"]["worker"]
-    done = {data["slice"] for data in plain.data_of("result") if data["job"] == job.id}
-    assert 0 < len(done) < 40
+        last = plain.data_of("requestTask@3")[-1]
+        assert last["fetchState"] == 16
+        assert last["coreStats"]["worker"] in one.output
+        done = {data["slice"] for data in plain.data_of("result")}
+        assert 0 < len(done) < 40
+        assert done.isdisjoint(plain.statuses(job.id, "return"))
 
-    with running_worker(tmp_path / "two", plain.url):
-        assert job.exec() == list(range(40))
+        with running_worker(tmp_path / "two", plain.url):
+            assert job.exec() == list(range(40))
+    assert plain.bulk_asked == []
