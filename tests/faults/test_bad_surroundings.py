@@ -5,7 +5,6 @@ import os
 import signal
 import socket
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +17,6 @@ from dcp_worker.tests.evaluators import skip_unless_confined
 from dcp_worker.tests.programs import Program, command, is_alive, wait_until
 
 DEPLOY = "from dcp_worker.client import compute_for\nprint(compute_for([1, 2, 3], 'x => x * x').exec())\n"
-NOBODY = 65534
 
 
 def start(folder: Path, *arguments: str, **environment: str) -> Program:
@@ -157,19 +155,15 @@ def test_an_address_that_is_none(tmp_path: Path, address: str, program: Sequence
 # -- Folders -------------------------------------------------------------------------------------------------
 
 
-class OtherUser:
-    """A user whom permissions stop, with a folder of its own: ourselves, or nobody when we are root."""
+class User:
+    """Somebody whom permissions stop: ourselves, without the capabilities of root when we are root."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.prefix: list[str] = []
-        if os.geteuid() == 0:
-            self.prefix = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
-            os.chown(folder, NOBODY, NOBODY)
+        self.prefix = ["setpriv", "--inh-caps=-all", "--bounding-set=-all"] if os.geteuid() == 0 else []
 
     def start(self, *arguments: str) -> Program:
-        environment = {"HOME": str(self.folder), "PYTHONDONTWRITEBYTECODE": "1"}
-        return start(self.folder, *self.prefix, *arguments, **environment)
+        return start(self.folder, *self.prefix, *arguments, HOME=str(self.folder))
 
     def lock(self, *paths: Path) -> None:
         for path in paths:
@@ -177,33 +171,19 @@ class OtherUser:
 
 
 @pytest.fixture
-def user() -> Iterator[OtherUser]:
-    """In a folder that everybody may go through, which pytest's own are not."""
-    with tempfile.TemporaryDirectory(prefix="dcp-test-") as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        user = OtherUser(folder)
-        probe = user.start(command("dcp-scheduler"), "--version")
-        try:
-            if probe.wait() != 0:
-                pytest.skip(f"another user cannot run programs from here: {probe.output[-300:]}")
-        finally:
-            probe.stop()
-        try:
-            yield user
-        finally:
-            for path in folder.rglob("*"):
-                if path.is_dir():
-                    path.chmod(0o700)
+def user(tmp_path: Path) -> Iterator[User]:
+    """In a folder of its own, which can be removed afterwards whatever was locked."""
+    yield User(tmp_path)
+    for path in tmp_path.rglob("*"):
+        if path.is_dir():
+            path.chmod(0o700)
 
 
 @pytest.mark.parametrize("program", ["dcp-scheduler", "dcp-worker"])
-def test_a_read_only_data_directory(user: OtherUser, program: str) -> None:
+def test_a_read_only_data_directory(user: User, program: str) -> None:
     """It is named, and the program does not start half."""
     data = user.folder / "data"
     data.mkdir()
-    if user.prefix:
-        os.chown(data, NOBODY, NOBODY)
     user.lock(data)
     arguments = {
         "dcp-scheduler": ["--listen", "127.0.0.1:0"],
@@ -216,7 +196,7 @@ def test_a_read_only_data_directory(user: OtherUser, program: str) -> None:
     assert any(word in output.lower() for word in ("permission", "written")), output
 
 
-def test_a_database_that_became_read_only(user: OtherUser) -> None:
+def test_a_database_that_became_read_only(user: User) -> None:
     """The scheduler says which file, before it serves anybody."""
     data = user.folder / "data"
     arguments = [command("dcp-scheduler"), "--listen", "127.0.0.1:0", "--data", str(data)]
