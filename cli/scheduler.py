@@ -42,6 +42,7 @@ def scheduler_settings(settings: "Settings") -> "SchedulerSettings":
         host=host.strip("[]"),
         port=int(port),
         public_url=given.public_url or "",
+        origins=given.allow_web_origins,
         database_url=given.database or "",
         synchronous="FULL" if given.synchronous == "full" else "NORMAL",
         market_price=given.market_price,

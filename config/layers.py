@@ -8,6 +8,7 @@ line.
 
 import difflib
 import os
+import re
 import stat
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -263,7 +264,9 @@ def _list_of(text: str) -> list[object]:
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
+    text = re.sub(
+        "//[^/@]*@", "//...@", repr(value)
+    )  # whoever puts a password into a URL will not read it in a log
     return text if len(text) <= 80 else text[:77] + "..."
 
 

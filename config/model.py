@@ -35,6 +35,8 @@ def _http_url(text: str) -> str:
         wrong = True
     if wrong:
         raise ValueError('expected an address like "http://127.0.0.1:9080/"')
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("expected an address without user name and password; DCP signs its messages instead")
     return text if text.endswith("/") else text + "/"
 
 
@@ -95,6 +97,9 @@ class Scheduler(Section):
         "SQLAlchemy URL of the database; unset: SQLite in its data directory.",
         unit="URL",
         example='"sqlite:////var/lib/dcp/scheduler/scheduler.sqlite"',
+    )
+    allow_web_origins: tuple[str, ...] = setting(
+        (), 'Web pages of these origins may connect from a browser, "https://lab.example.org"; "*": all.'
     )
     synchronous: Literal["full", "normal"] = setting(
         "full", "full: what was answered survives a power cut; normal: it survives a crash of the program."

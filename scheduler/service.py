@@ -94,7 +94,7 @@ class Scheduler:
             workers=Workers(0.0),
         )
         core.workers.started = core.now()
-        self._connections = ConnectionServer(LocalSigner(key))
+        self._connections = ConnectionServer(LocalSigner(key), origins=settings.origins)
         app = web.Application()
         for path, operations in SERVICES.values():
             self._connections.attach(app, path, _handler(core, operations(core)))

@@ -15,6 +15,7 @@ class SchedulerSettings:
     port: int = 0  # 0: any free port
     public_url: str = ""  # what clients are told, when it differs from what is listened on (a proxy in front)
     database_url: str = ""  # "" means scheduler.sqlite in data_dir
+    origins: tuple[str, ...] = ()  # web origins whose pages may connect, "*" for all
     key_file: Path | None = None  # None means identity.key in data_dir
     synchronous: Literal["FULL", "NORMAL"] = "FULL"  # FULL survives a power cut, NORMAL a killed process only
 

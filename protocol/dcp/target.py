@@ -5,7 +5,7 @@ both speak socket.io over WebSocket or long polling. A session survives the loss
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
@@ -96,8 +96,13 @@ class ConnectionServer:
         max_connections: int = 4096,
         max_in_flight: int = 256,
         linger_s: float = 600.0,
+        origins: Sequence[str] = (),
     ) -> None:
-        """``max_message`` in characters; ``linger_s``: how long a session waits for its peer to come back."""
+        """``max_message`` in characters; ``linger_s``: how long a session waits for its peer to come back.
+
+        ``origins``: web origins whose pages may connect from a browser, ``*`` for all. Programs send none and
+        are not asked; a page that no origin allows must not deploy at the expense of whoever looks at it.
+        """
         self.signer = signer
         self._max_message = max_message
         self._max_connections = max_connections
@@ -114,7 +119,7 @@ class ConnectionServer:
         self._sio = socketio.AsyncServer(
             async_mode="aiohttp",
             async_handlers=False,  # events of one socket are taken in order; requests become tasks further on
-            cors_allowed_origins="*",
+            cors_allowed_origins="*" if "*" in origins else list(origins) or None,
             ping_interval=10.1,
             ping_timeout=60.01,
             max_http_buffer_size=PACKET_LIMIT,

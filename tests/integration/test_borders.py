@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from unittest.mock import patch
 
+import aiohttp
 import psutil
 import pytest
 
 from dcp_worker.scheduler import impatience
+from dcp_worker.tests import wire
 from dcp_worker.tests.evaluators import skip_unless_confined
 from dcp_worker.tests.lab import running_scheduler
 from dcp_worker.tests.programs import Program, command, wait_until
@@ -131,3 +133,26 @@ def test_bad_requests_get_an_answer(
 
     asyncio.run(run())
     assert "Traceback" not in capfd.readouterr().err
+
+
+def test_pages_of_other_origins_are_shut_out() -> None:
+    """A page that somebody looks at must not deploy to the scheduler of that box; programs send no origin."""
+
+    async def statuses(allowed: tuple[str, ...]) -> list[int]:
+        async def nothing(_peer: object, _request: object) -> None:
+            return None
+
+        found = []
+        async with (
+            wire.serving({"/a/": nothing}, origins=allowed) as server,
+            aiohttp.ClientSession() as session,
+        ):
+            for headers in ({}, {"Origin": "https://evil.example"}, {"Origin": "https://lab.example"}):
+                url = server.url("/a/dcp5/socketio/?EIO=4&transport=polling")
+                async with session.get(url, headers=headers) as answer:
+                    found.append(answer.status)
+        return found
+
+    assert asyncio.run(statuses(())) == [200, 400, 400]
+    assert asyncio.run(statuses(("https://lab.example",))) == [200, 400, 200]
+    assert asyncio.run(statuses(("*",))) == [200, 200, 200]

@@ -159,6 +159,13 @@ def test_variables_of_the_npm_programs_are_left_alone(places: dict[str, Path]) -
     load_from(places, DCP_WORKER_CHECK_SEMVER="false", DCP_CLIENT_SKIP_VERSION_CHECK="1", DCP_DEBUG="x")
 
 
+def test_a_password_in_an_address_is_refused_and_not_shown(places: dict[str, Path]) -> None:
+    (problem,) = problems_of(places, DCP_SCHEDULER_LOCATION="http://me:swordfish@127.0.0.1/")
+
+    assert "without user name and password" in problem
+    assert "swordfish" not in problem
+
+
 def test_broken_toml_names_file_and_line(places: dict[str, Path]) -> None:
     places["home"].write_text("[worker]\ncores = \n")
 
