@@ -8,7 +8,7 @@ microseconds where a signature costs hundreds.
 import hashlib
 import hmac
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -24,6 +24,7 @@ class Grant:
 
     worker: str
     slices: Mapping[str, Sequence[Interval]]
+    ids: Mapping[str, str] = field(default_factory=dict)  # of jobs that are called by their addresses here
 
     def covers(self, job: str, part: Interval) -> bool:
         return covers(self.slices.get(job, ()), *part)
@@ -38,10 +39,22 @@ class Authority:
         self._last: tuple[bytes, Grant] | None = None
 
     def issue(
-        self, worker: str, given: Mapping[str, Sequence[Interval]], *, numbered: bool = False
+        self,
+        worker: str,
+        given: Mapping[str, Sequence[Interval]],
+        *,
+        numbered: bool = False,
+        addresses: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
-        """The message for these slices. ``numbered`` lists them singly, as one-slice workers expect it."""
+        """The message for these slices. ``numbered`` lists them singly, as one-slice workers expect it.
+
+        With ``addresses``, of the jobs by their ids, it is in the older dialect.
+        """
         auth: dict[str, Any] = {"workerId": worker, "schedulerId": self._address, "jobCommissions": {}}
+        if addresses is not None:
+            auth["schedulerId"] = {"address": self._address}
+            auth["jobIds"] = {addresses[job]: job for job in given}
+            given = {addresses[job]: of_job for job, of_job in given.items()}
         if numbered:
             auth["authSlices"] = {
                 job: [number for first, count in of_job for number in range(first, first + count)]
@@ -65,7 +78,7 @@ class Authority:
                 "EAUTH",
                 "This scheduler did not give out that authorisation; the slices need to be fetched again.",
             )
-        grant = Grant(str(auth["workerId"]), _slices(auth))
+        grant = Grant(str(auth["workerId"]), _slices(auth), auth.get("jobIds", {}))
         self._last = (text + seal.encode(), grant)
         return grant
 

@@ -1,5 +1,6 @@
 """Giving slices to a worker: chosen, leased and on disk before it hears of them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -35,9 +36,17 @@ class ClaimedJob:
 
 
 def claim(
-    connection: Connection, wants: Wants, peers: Peers, settings: SchedulerSettings, now: float
+    connection: Connection,
+    wants: Wants,
+    peers: Peers,
+    settings: SchedulerSettings,
+    now: float,
+    fits: Callable[[ClaimedJob], bool] = lambda _: True,
 ) -> list[ClaimedJob]:
-    """Lease slices for about the target duration, spread over the jobs that have waited longest."""
+    """Lease slices for about the target duration, spread over the jobs that have waited longest.
+
+    ``fits`` has the last word on what was chosen of a job, before it is leased.
+    """
     if wants.cores <= 0 or wants.most_slices <= 0:
         return []
     widest = max(1, int(wants.cores))
@@ -67,9 +76,12 @@ def claim(
         count = count_of(given)
         if not count:
             continue
+        chosen_of_job = ClaimedJob(job, jobs.document_of(connection, job.id), given, stretches)
+        if not fits(chosen_of_job):
+            continue
         deadline = now + lease_s(job.slice_s, count, cores, settings)
         slices.lease(connection, job.id, given, wants.worker, now, deadline)
         jobs.served(connection, job.id, now)
         slices_left -= count
-        claimed.append(ClaimedJob(job, jobs.document_of(connection, job.id), given, stretches))
+        claimed.append(chosen_of_job)
     return claimed

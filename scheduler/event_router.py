@@ -136,7 +136,7 @@ def operations(core: Core) -> Operations:
         grant = core.authority.verify(request.authorizationMessage)
         if grant.worker != request.worker or request.job not in grant.slices:
             raise Refused("EAUTH", f"Job {request.job[:64]!r} was not given to this worker.")
-        core.events.forward(request.job, event, fields, size)
+        core.events.forward(grant.ids.get(request.job, request.job), event, fields, size)
         return True
 
     return {

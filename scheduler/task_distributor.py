@@ -1,4 +1,6 @@
-"""Giving work to workers: ``requestTask@3``, slice by slice, and ``requestRuns@1``, in bulk."""
+"""Giving work to workers: ``requestTask@3``, slice by slice, and ``requestRuns@1``, in bulk; ``requestTask`` of
+the older dialect.
+"""
 
 import asyncio
 import math
@@ -10,6 +12,7 @@ from pydantic import Field
 from ..protocol.dcp.envelope import open_envelope
 from ..protocol.dcp.hashing import eh1, salted
 from ..protocol.dcp.values import node_to_uri, nodes_of
+from . import dialect4
 from .claims import ClaimedJob, claim
 from .core import Call, Core, Form, Operations, read
 from .planning import Wants
@@ -24,6 +27,9 @@ MOST_NUMBERED = 500
 NORMAL, NOTIFY, STARTUP, ROUND_ROBIN, RETURN_ALL = 1, 2, 4, 8, 16
 """Bits of ``fetchState``."""
 PUBLIC_JOIN_HASH = eh1("public undefined")
+
+MOST_UNSAID = 1000
+"""Jobs that are remembered to be beyond the words of older workers; the one met first is forgotten first."""
 
 Ids = Annotated[list[str], Field(max_length=10_000)]
 
@@ -151,21 +157,36 @@ def _runs(claimed: ClaimedJob) -> list[dict[str, Any]]:
     ]
 
 
-def task_message(core: Core, worker: str, claimed: list[ClaimedJob], *, bulk: bool) -> dict[str, Any]:
-    """The answer to a request for work; an empty body when there is none."""
-    if not claimed:
-        return {"body": {}}
-    body: dict[str, Any] = {
+def _body(core: Core, claimed: list[ClaimedJob]) -> dict[str, Any]:
+    return {
         "newJobs": {one.job.id: _new_job(one) for one in claimed},
         "computeGroupOrigins": {},
         "schedulerConfig": {"shared": {}, "targetTaskDuration": core.settings.target_task_s},
     }
+
+
+def task_message(core: Core, worker: str, claimed: list[ClaimedJob], *, bulk: bool) -> dict[str, Any]:
+    """The answer to a request for work; an empty body when there is none."""
+    if not claimed:
+        return {"body": {}}
+    body = _body(core, claimed)
     if bulk:
         body["runs"] = {one.job.id: _runs(one) for one in claimed}
     else:
         body["task"] = {one.job.id: _slices(one) for one in claimed}
     given = {one.job.id: one.slices for one in claimed}
     return {**core.authority.issue(worker, given, numbered=not bulk), "body": body}
+
+
+def old_task_message(core: Core, worker: str, claimed: list[ClaimedJob]) -> dict[str, Any]:
+    """The same for a worker of the older dialect."""
+    if not claimed:
+        return {"body": {}}
+    body = {**_body(core, claimed), "task": {one.job.id: _slices(one) for one in claimed}}
+    given = {one.job.id: one.slices for one in claimed}
+    addresses = {one.job.id: one.job.address for one in claimed}
+    message = core.authority.issue(worker, given, numbered=True, addresses=addresses)
+    return {**message, "body": dialect4.task_of(body)}
 
 
 async def _release_all(core: Core, call: Call, request: RequestTask) -> None:
@@ -180,13 +201,19 @@ async def _release_all(core: Core, call: Call, request: RequestTask) -> None:
         core.work.announce()
 
 
-async def _take(core: Core, call: Call, request: RequestTask, most: int) -> list[ClaimedJob]:
+async def _take(
+    core: Core,
+    call: Call,
+    request: RequestTask,
+    most: int,
+    fits: Callable[[ClaimedJob], bool] = lambda _: True,
+) -> list[ClaimedJob]:
     now = core.now()
     wants = wants_of(request, call.peer.owner, call.peer.dcpsid, most)
     core.workers.heard(wants.worker, now, wants.cores)
     peers = core.workers.active(now)
     claimed = await core.store.write(
-        lambda connection: claim(connection, wants, peers, core.settings, core.now())
+        lambda connection: claim(connection, wants, peers, core.settings, core.now(), fits)
     )
     if claimed:
         core.leases_changed.set()
@@ -240,11 +267,33 @@ def operations(core: Core) -> Operations:
             if call.peer.closed.is_set() or not wanted():
                 return {"body": {}}
 
-    async def old_request_task(call: Call) -> Any:  # noqa: ARG001
-        raise Refused(
-            "ENOTSUPPORTED",
-            "This scheduler serves workers that ask with requestTask@3 or requestRuns@1; use a newer worker.",
-        )
+    unsaid: dict[str, None] = {}
+    # Jobs that older workers would not understand. They are looked at once, not with each request.
+
+    def can_be_said(claimed: ClaimedJob) -> bool:
+        if claimed.job.id in unsaid:
+            return False
+        if dialect4.can_be_said(claimed):
+            return True
+        unsaid[claimed.job.id] = None
+        return False
+
+    async def old_request_task(call: Call) -> Any:
+        request = read(RequestTask, dialect4.request_of(call.data))
+        await _release_all(core, call, request)
+        if not request.fetchState & NORMAL or request.targetLoad is None:
+            return {"body": {}}
+        while True:
+            known = set(unsaid)
+            rejected = [*(request.rejectedJobs or ()), *known]
+            claimed = await _take(
+                core, call, request.model_copy(update={"rejectedJobs": rejected}), MOST_NUMBERED, can_be_said
+            )
+            if claimed or known.issuperset(unsaid):
+                break
+        while len(unsaid) > MOST_UNSAID:
+            del unsaid[next(iter(unsaid))]
+        return old_task_message(core, request.coreStats.worker, claimed)
 
     return {"requestTask@3": request_task, "requestRuns@1": request_runs, "requestTask": old_request_task}
 

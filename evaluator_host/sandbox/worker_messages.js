@@ -3,6 +3,12 @@
 // replies carry the KVIN version that the requests came with (4.4 writes v8, 5.6 writes v9). Modules are not available.
 
 const MAP_BASIC = { name: "map-basic", version: "1.0.0" };
+// The question that dcp-worker asks before it starts, as source text to evaluate. It is always the same, so it is answered.
+const PROBE = "reportingCheck";
+
+function worktimes() {
+  return current.version === "v9" ? [{ ...MAP_BASIC }] : [{ name: MAP_BASIC.name, versions: [MAP_BASIC.version] }];
+}
 
 function post(ringSource, value) {
   let text;
@@ -40,11 +46,8 @@ const requests = {
   __proto__: null,
 
   describe() {
-    const worktimes = current.version === "v9"
-      ? [{ ...MAP_BASIC }]
-      : [{ name: MAP_BASIC.name, versions: [MAP_BASIC.version] }];
     const environment = { webgpu: false, offscreenCanvas: false, fdlibm: true };
-    post(2, { request: "describe", capabilities: { environment, useStrict: true }, worktimes });
+    post(2, { request: "describe", capabilities: { environment, useStrict: true }, worktimes: worktimes() });
   },
 
   applyRequirements() {
@@ -56,7 +59,8 @@ const requests = {
       if (job.dependencies?.length > 0) {
         throw codedError("ENOMODULE", `modules are not available in this sandbox: ${stringifyJson(job.dependencies)}`);
       }
-      if (job.worktime.version !== MAP_BASIC.version) {
+      // The version may be a range; that ours is in it is known to the worker, who has asked for it.
+      if (job.worktime.name !== MAP_BASIC.name) {
         throw new NativeError(`worktime ${job.worktime.name} ${job.worktime.version} is not available in this sandbox`);
       }
       setUp({ ...job, range: null }, job.arguments ?? [], sandboxConfig?.progressThrottle);
@@ -91,6 +95,10 @@ const requests = {
   },
 
   eval({ msgId }) {
+    if (msgId === PROBE) {
+      post(2, { request: `evalResult::${PROBE}`, data: { webgpu: { enabled: false }, worktimes: worktimes() } });
+      return;
+    }
     const message = `nothing is evaluated on request in this sandbox (${toText(msgId)})`;
     post(2, { request: "error", error: { name: "EvalError", message, stack: "" } });
   },

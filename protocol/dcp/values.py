@@ -36,6 +36,7 @@ __all__ = [
     "body_of",
     "count_of",
     "join_bodies",
+    "needs_v9",
     "node_from_result",
     "node_of",
     "node_to_document_text",
@@ -211,6 +212,14 @@ def _parsed_json(text: str) -> Node:
         raise ValuesError(f"a value is {problem}") from None
 
 
+def needs_v9(node: Node) -> bool:
+    """Whether a reader of KVIN v8 might not understand the value. Plain values go as JSON, which all read."""
+    if type(node) in _BARE or (type(node) is dict and node.keys() in ({"uri"}, {"raw"})):
+        return False
+    text = _text(node)
+    return any(mark in text for mark in _V9_ONLY)
+
+
 def node_to_uri(node: Node, version: str | None = None) -> str:
     """The value as a URI: its address, or a ``data:`` URI. Plain values go as JSON, which every worker reads.
 
@@ -223,9 +232,8 @@ def node_to_uri(node: Node, version: str | None = None) -> str:
             return str(node["uri"])
         if node.keys() == {"raw"}:
             return encode_data_uri(_text(node["raw"]), "application/json")
-    text = _text(node)
     if version is None:
-        version = "v9" if any(mark in text for mark in _V9_ONLY) else "v8"
+        version = "v9" if needs_v9(node) else "v8"
     return encode_data_uri(node_to_document_text(node, version), "application/x-kvin")
 
 
