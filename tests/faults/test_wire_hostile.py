@@ -28,11 +28,13 @@ class Raw:
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self.socket = socket
+        self.said: list[str] = []
         self.signer = wire.new_signer()
         ids = (f"{number:021d}" for number in itertools.count())
         self.machine = Machine(Role.INITIATOR, self.signer.address, lambda: next(ids))
 
     async def say(self, frame: str) -> None:
+        self.said.append(frame)
         await self.socket.send_str("42" + json.dumps(["message", frame], ensure_ascii=False))
 
     async def hear(self) -> str | None:
@@ -218,6 +220,43 @@ def test_somebody_else_within_a_session() -> None:
         await attacker.say(await seal(await attacker.body(), wire.new_signer()))
 
     against(attack, logged="is signed by")
+
+
+def test_replayed_messages_do_nothing() -> None:
+    """What was recorded of a session is served once: not again within it, not in another one, not as a whole."""
+    served: list[Any] = []
+
+    async def serve(_peer: Peer, request: Request) -> Any:
+        served.append(request.data)
+        return request.data
+
+    async def test() -> None:
+        async with asyncio.timeout(40), wire.serving({PATH: serve}) as server:
+            url = server.url(PATH)
+            async with raw(url) as victim:
+                await victim.shake_hands()
+                await victim.say(await seal(await victim.body(), victim.signer))
+                await wire.until(lambda: served == [1])
+                *beginning, request = victim.said
+                async with raw(url) as thief:
+                    await thief.shake_hands()
+                    await thief.say(request)
+                    assert await thief.dropped()
+                async with raw(url) as thief:
+                    for frame in (*beginning, request):
+                        await thief.say(frame)
+                    assert await thief.dropped()
+                # The last message may come again, on a new socket too: that is how a session goes on when a socket
+                # was lost. It is answered as before, and not served again.
+                await victim.say(request)
+                async with raw(url) as thief:
+                    await thief.say(request)
+                    assert await thief.hear() is not None
+            async with wire.connected(url) as honest:
+                assert await honest.request("echo", 2) == 2
+            assert served == [1, 2]
+
+    asyncio.run(test())
 
 
 def test_silence(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,6 +79,65 @@ def test_a_submit_that_cannot_be_is_refused(tmp_path: Path, fields: dict[str, An
     asyncio.run(run())
 
 
+DOCUMENTS: dict[str, Any] = {
+    "text": "not a document",
+    "no array": {"_serializeVerId": "v9", "what": {"ctr": 0, "ps": {"a": 1}}},
+    "another version": {"_serializeVerId": "v99", "what": {"arr": [1]}},
+    "a reference to nothing": {"_serializeVerId": "v9", "what": {"arr": [{"seen": 7}]}},
+    "a repetition without end": {"_serializeVerId": "v9", "what": {"arr": [{"lst": 10**15}], "isl": 1}},
+}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_inputs_that_are_no_kvin_are_refused(tmp_path: Path, document: str) -> None:
+    """With a code and a sentence; the job, and what it has already, are as they were."""
+
+    async def run() -> None:
+        async with running_scheduler(tmp_path) as scheduler, party(Deployer, scheduler.url) as deployer:
+            job = await deployer.submit()
+            await deployer.add(job, [1, 2])
+            data = {"job": job, "dataValues": DOCUMENTS[document]}
+            with pytest.raises(RequestRefused) as refusal:
+                await deployer.ask("jobSubmit", "addSliceData", data)
+            assert refusal.value.code not in (None, "EINTERNAL", "EREFUSED")
+            assert len(str(refusal.value)) < 1000
+            [listed] = await deployer.ask("pheme", "listJobs", {})
+            assert listed["totalSlices"] == 2
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("values", ["", "[", "[1,2]", "[" * 100_000, "[1]\n[2]", "[1e999]", 7, None])
+def test_results_that_are_no_values_body_are_refused(tmp_path: Path, values: Any) -> None:
+    """Their slice is computed by somebody else, and its worker is not paid."""
+
+    async def run() -> None:
+        async with (
+            running_scheduler(tmp_path) as scheduler,
+            party(Deployer, scheduler.url) as deployer,
+            party(HandWorker, scheduler.url) as worker,
+        ):
+            job = await deployer.submit()
+            await deployer.add(job, [5])
+            await deployer.close_job(job)
+            task = await worker.request()
+            metrics = dict.fromkeys(("CPUTime", "GPUTime", "wallTime", "InDataSize", "OutDataSize"), 1)
+            run = {"first": 1, "count": 1, "values": values, "metrics": {"slices": 1, **metrics}}
+            batch = {"job": job, "authorizationMessage": authorisation(task), "runs": [run], "failures": []}
+            data = {"worker": worker.name, "paymentAddress": str(worker.payment.address), "batches": [batch]}
+            try:
+                answer = await worker.ask("resultSubmitter", "results@1", data)
+            except RequestRefused as refusal:
+                assert refusal.code not in (None, "EINTERNAL")  # noqa: PT017
+            else:
+                assert answer["batches"][0]["error"]["code"] != "EINTERNAL"
+            assert (await deployer.fetch(job, [1, 1])) == ({}, {})
+            answer = await worker.deliver(task, job, [(1, [25])])
+            assert answer["accepted"] == 1
+
+    asyncio.run(run())
+
+
 def test_closed_jobs_take_no_slices(tmp_path: Path) -> None:
     """Neither a closed one nor a range job; one without slices ends when it is closed."""
 
