@@ -270,30 +270,29 @@ def operations(core: Core) -> Operations:
     unsaid: dict[str, None] = {}
     # Jobs that older workers would not understand. They are looked at once, not with each request.
 
-    def can_be_said(claimed: ClaimedJob) -> bool:
-        if claimed.job.id in unsaid:
-            return False
-        if dialect4.can_be_said(claimed):
-            return True
-        unsaid[claimed.job.id] = None
-        return False
-
     async def old_request_task(call: Call) -> Any:
         request = read(RequestTask, dialect4.request_of(call.data))
         await _release_all(core, call, request)
         if not request.fetchState & NORMAL or request.targetLoad is None:
             return {"body": {}}
+        refused: list[str] = []
+
+        def fits(claimed: ClaimedJob) -> bool:
+            if dialect4.can_be_said(claimed):
+                return True
+            refused.append(claimed.job.id)
+            return False
+
         while True:
-            known = set(unsaid)
-            rejected = [*(request.rejectedJobs or ()), *known]
-            claimed = await _take(
-                core, call, request.model_copy(update={"rejectedJobs": rejected}), MOST_NUMBERED, can_be_said
-            )
-            if claimed or known.issuperset(unsaid):
-                break
-        while len(unsaid) > MOST_UNSAID:
-            del unsaid[next(iter(unsaid))]
-        return old_task_message(core, request.coreStats.worker, claimed)
+            rejected = [*(request.rejectedJobs or ()), *unsaid]
+            asked = request.model_copy(update={"rejectedJobs": rejected})
+            refused.clear()
+            claimed = await _take(core, call, asked, MOST_NUMBERED, fits)
+            unsaid.update(dict.fromkeys(refused))
+            while len(unsaid) > MOST_UNSAID:
+                del unsaid[next(iter(unsaid))]
+            if claimed or not refused:
+                return old_task_message(core, request.coreStats.worker, claimed)
 
     return {"requestTask@3": request_task, "requestRuns@1": request_runs, "requestTask": old_request_task}
 

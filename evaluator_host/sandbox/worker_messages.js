@@ -81,6 +81,7 @@ const requests = {
     meter.restart();
     current.run = 1;
     runs.begin(1);
+    progress.lastSent = -Infinity; // the first report of a slice is always told: without one its result is thrown away
     let outcome;
     try {
       let result = runs.job.work(data, ...runs.job.args);
