@@ -12,9 +12,10 @@ from ..protocol.messages import CloseSandbox, ForgetJob, OpenSandbox, Run, TaskA
 from ..protocol.switchboard import Address
 from . import instructions as do
 from .base import Actor
+from .emitting import Delivered, Emission, Emitter
 from .local_messages import DeliverNow, FetchedTask, LoadedJob, WorkFetched
 from .planning import Planner
-from .requests import Capacity, StatusEntry, WorkerFacts, request_work, status, work_emit
+from .requests import Capacity, StatusEntry, WorkerFacts, request_work, status, work_emit, work_emits
 
 if TYPE_CHECKING:
     from .scheduler_link import SchedulerLink
@@ -39,6 +40,8 @@ class Hands:
         self._link = link
         self._facts = facts
         self._sequence = 0
+        self._emitter = Emitter()
+        self._grants: dict[str, bytes] = {}  # under which the events of a job go out
 
     def take_in(self, work: WorkFetched) -> None:
         """Keep what a request has brought; what cannot be worked on goes straight back."""
@@ -64,12 +67,31 @@ class Hands:
         if len(self.peers) > len(self._planner.hosts):
             self.peers = {host: self.peers[host] for host in self._planner.hosts}
 
-    def emit(self, job: str, number: int, event: str, payload: Any) -> None:
-        """Tell something to a job's owner, as long as slices of the job are here."""
+    def emit(self, job: str, number: int, event: str, payload: Any, size: int = 0) -> None:
+        """Tell something to a job's owner, as long as slices of the job are here. ``size`` in bytes."""
         task = self.tasks.get(self.job_tasks.get(job, ""))
-        if task is not None:
+        if task is None:
+            return
+        if task.one_by_one:
             data = work_emit(self._facts.worker, job, number, event, payload, task.authorisation)
             self._link.request("eventRouter", "workEmit", data, to="", ticket=None)
+        else:
+            self._grants[job] = task.authorisation
+            self._emit(job, self._emitter.put(job, Emission(number, event, payload, size)))
+
+    def emitted(self, job: str) -> None:
+        """The scheduler has answered to events of the job; the next ones may go."""
+        batch, dropped = self._emitter.answered(job)
+        if dropped:
+            logger.bind(job=job).warning("{} events of job {} were dropped: they came too fast", dropped, job)
+        self._emit(job, batch)
+        if not batch:
+            del self._grants[job]
+
+    def _emit(self, job: str, batch: list[Emission]) -> None:
+        if batch:
+            data = work_emits(self._facts.worker, job, batch, self._grants[job])
+            self._link.request("eventRouter", "workEmits@1", data, to=self._name, ticket=Delivered(job))
 
     def carry_out(self, order: do.Instruction) -> None:
         """Carry out one instruction."""

@@ -13,6 +13,7 @@ from ..protocol.dcp.hashing import eh1, salted
 from ..protocol.dcp.values import join_bodies, nodes_of, result_from_node
 from ..protocol.intervals import Interval
 from ..protocol.messages import Metrics
+from .emitting import Emission
 from .outbox import OutcomeRow, Task
 
 NORMAL, NOTIFY, START_UP, RETURN_ALL = 1, 2, 4, 16
@@ -263,6 +264,16 @@ def work_emit(
         "slice": number,
         "worker": worker,
         "authorizationMessage": js_json.loads(authorisation),
+    }
+
+
+def work_emits(worker: str, job: str, emissions: Sequence[Emission], authorisation: bytes) -> dict[str, Any]:
+    """The data of ``workEmits@1``: many events of one job."""
+    return {
+        "worker": worker,
+        "job": job,
+        "authorizationMessage": js_json.loads(authorisation),
+        "events": [{"eventName": one.event, "slice": one.slice, "payload": one.payload} for one in emissions],
     }
 
 

@@ -29,9 +29,11 @@ from ..protocol.messages import (
 from ..protocol.switchboard import Address, Delivery, Switchboard
 from . import instructions as do
 from .base import handles
+from .emitting import Delivered
 from .hands import UPLOADER, Hands
 from .host_desk import HostDesk
 from .local_messages import (
+    Answer,
     LinkState,
     NoAnswer,
     OutboxBlocked,
@@ -175,7 +177,7 @@ class Supervisor(HostDesk):
         except js_json.JsJsonError as error:
             logger.bind(job=message.job).debug("an event of job {} is dropped: {}", message.job, error)
             return
-        self._hands.emit(message.job, message.slice, message.event, payload)
+        self._hands.emit(message.job, message.slice, message.event, payload, len(delivery.bodies[0]))
 
     # -- outcomes ----------------------------------------------------------------------------------
 
@@ -242,8 +244,7 @@ class Supervisor(HostDesk):
     @handles(NoAnswer, local_only=True)
     def on_no_answer(self, message: NoAnswer, _delivery: Delivery) -> None:
         """A request failed."""
-        if isinstance(message.ticket, _Goodbye):
-            self._on_done()
+        if self._is_settled(message.ticket):
             return
         if isinstance(message.ticket, do.RequestWork):
             if not self._planner.stopping:
@@ -251,10 +252,20 @@ class Supervisor(HostDesk):
             self._planner.on_request_failed(time.monotonic(), random.random())
             self._obey()
 
-    def on_unknown(self, delivery: Delivery) -> None:
-        """The answer to the last request ends the work; other answers need no action."""
-        if isinstance(getattr(delivery.message, "ticket", None), _Goodbye):
+    @handles(Answer, local_only=True)
+    def on_answer(self, message: Answer, _delivery: Delivery) -> None:
+        """A request was answered."""
+        self._is_settled(message.ticket)
+
+    def _is_settled(self, ticket: object) -> bool:
+        """Requests for which it is enough that they are over: the last one of all, and events."""
+        if isinstance(ticket, _Goodbye):
             self._on_done()
+        elif isinstance(ticket, Delivered):
+            self._hands.emitted(ticket.job)
+        else:
+            return False
+        return True
 
     # -- time --------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 thread."""
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,9 @@ from .spec import JobSpec, submission
 if TYPE_CHECKING:
     from .account import JobSummary
 
+SPOKEN = frozenset(("console", "custom"))  # what work functions say
+QUIET_S = 0.3  # after the last result, events are heard until none has come for so long,
+LINGER_S = 5.0  # but no longer than this
 BULK = 1  # the version of the bulk operations that we speak
 RECHECK_S = 30.0  # silence after which we look whether something was missed
 FETCH_RUNS = 1000  # stretches of missing slices asked for at once
@@ -215,6 +219,7 @@ class JobRun:
             if self.follower.cancelled is not None:
                 raise self.follower.cancelled
             if self._collection.complete:
+                await self._hear_out()
                 return
             if not self._subscribed:
                 await self._subscribe_all(services)
@@ -229,6 +234,16 @@ class JobRun:
                     await asyncio.wait_for(self._changed.wait(), RECHECK_S * random.uniform(0.8, 1.2))
                 except TimeoutError:
                     self._check = True
+
+    async def _hear_out(self) -> None:
+        """What sandboxes told their job's owner travels apart from results, and may come a little later."""
+        if not self._subscribed or SPOKEN.isdisjoint(self._labels):
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_S):
+                while True:
+                    self._changed.clear()
+                    await asyncio.wait_for(self._changed.wait(), QUIET_S)
 
     async def _subscribe_all(self, services: Services) -> None:
         self._subscribed = True

@@ -49,16 +49,26 @@ class Unsubscribe(Form):
     token: Token | str
 
 
-class WorkEmit(Form):
+class Emitted(Form):
     eventName: Annotated[str, Field(max_length=100)]  # noqa: N815
     payload: Any = None
-    job: str
     slice: int | None = None
+
+
+class WorkEmit(Emitted):
+    job: str
     worker: Annotated[str, Field(max_length=100)]
     authorizationMessage: dict[str, Any]  # noqa: N815
 
 
-def emitted_fields(request: WorkEmit) -> tuple[str, dict[str, Any], int]:
+class WorkEmits(Form):
+    job: str
+    worker: Annotated[str, Field(max_length=100)]
+    authorizationMessage: dict[str, Any]  # noqa: N815
+    events: Annotated[list[Emitted], Field(max_length=1000)]
+
+
+def emitted_fields(request: Emitted) -> tuple[str, dict[str, Any], int]:
     """The event that an emission becomes: its name, its fields, and how many characters it has."""
     event = EMITTED.get(request.eventName.lower())
     if event is None:
@@ -130,18 +140,27 @@ def operations(core: Core) -> Operations:
         token = request.token if isinstance(request.token, str) else request.token.token
         return {"success": core.events.unsubscribe(call.peer, token)}
 
-    async def work_emit(call: Call) -> Any:
-        request = read(WorkEmit, call.data)
-        event, fields, size = emitted_fields(request)
+    def forward(request: WorkEmit | WorkEmits, events: list[Emitted]) -> bool:
+        told = [emitted_fields(event) for event in events]
         grant = core.authority.verify(request.authorizationMessage)
         if grant.worker != request.worker or request.job not in grant.slices:
             raise Refused("EAUTH", f"Job {request.job[:64]!r} was not given to this worker.")
-        core.events.forward(grant.ids.get(request.job, request.job), event, fields, size)
+        for event, fields, size in told:
+            core.events.forward(grant.ids.get(request.job, request.job), event, fields, size)
         return True
+
+    async def work_emit(call: Call) -> Any:
+        request = read(WorkEmit, call.data)
+        return forward(request, [request])
+
+    async def work_emits(call: Call) -> Any:
+        request = read(WorkEmits, call.data)
+        return forward(request, request.events)
 
     return {
         "subscribeMany": subscribe_many,
         "subscribe": subscribe,
         "unsubscribe": unsubscribe,
         "workEmit": work_emit,
+        "workEmits@1": work_emits,
     }
