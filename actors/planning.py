@@ -140,12 +140,19 @@ class Planner(Decisions):
             job.put_back(parts)
         else:
             suspect = blamed[0]
+            doubtful = (culprit, suspect.first + suspect.count - culprit)
             parts = [
                 piece
                 for part in parts
-                for piece in part.parts(difference([(part.first, part.count)], [(culprit, 1)]))
+                for piece in part.parts(difference([(part.first, part.count)], [doubtful]))
             ]
             job.put_back(parts)
+            if doubtful[1] > 1:
+                # Results are told a little late: any of these may be the one. Each runs alone, and last, so that
+                # it endangers no other slice; then there is no doubt.
+                numbers = range(culprit, culprit + doubtful[1])
+                job.put([Stretch(suspect.task, number, 1, suspect.inputs) for number in numbers])
+                return
             alone = Stretch(suspect.task, culprit, 1, suspect.inputs)
             job.attempts[culprit] = job.attempts.get(culprit, 0) + 1
             if job.attempts[culprit] >= ATTEMPTS[outcome]:
@@ -154,7 +161,7 @@ class Planner(Decisions):
                 self._out.append(Report(job.job, culprit, event, outcome.value, detail))
                 self.give_back(job, [alone], outcome.value, detail)
             else:
-                job.put([alone])  # last, so that it endangers no other slice
+                job.put([alone])
             return
         if outcome is Outcome.ASSIGN_FAILED:
             job.assign_failures += 1
