@@ -69,7 +69,7 @@ class Follower:
             first, count, body = _number(run["first"]), _number(run["count"]), run["values"]
             if not isinstance(body, str):
                 raise CollectionError("The scheduler sent a values body that is no text.")
-            self._take(first, decoded(nodes_of(body, count)))
+            self._take_nodes(first, nodes_of(body, count))
         for failure in answer.get("failures") or ():
             node = failure["error"]
             if isinstance(node, str):
@@ -150,11 +150,31 @@ class Follower:
         for start, fresh in self.collection.take(first, values):
             self._tell(Results(start, list(fresh)))
 
+    def _take_nodes(self, first: int, nodes: list[Any]) -> None:
+        from ..errors import DcpError
+
+        try:
+            values = decoded(nodes)
+        except DcpError:  # a worker may send anything; what cannot be read is the failure of that slice alone
+            for number, node in enumerate(nodes, first):
+                try:
+                    alone = decoded([node])
+                except DcpError as error:
+                    self._fail(number, unreadable(error))
+                else:
+                    self._take(number, alone)
+        else:
+            self._take(first, values)
+
     def _take_uri(self, number: int, uri: str) -> None:
+        from ..errors import DcpError
         from ..protocol.dcp.kvin_types import JsError
         from ..protocol.dcp.values import uri_to_node, value_of
 
-        value = value_of(uri_to_node(uri))
+        try:
+            value = value_of(uri_to_node(uri))
+        except DcpError as error:
+            value = unreadable(error)
         if isinstance(value, JsError):  # where results come one by one, a failure is an error as the result
             self._fail(number, value)
         else:
@@ -203,6 +223,13 @@ def decoded(nodes: list[Any]) -> list[Any]:
     if PLAIN.issuperset(set(map(type, nodes))):
         return nodes
     return [node if type(node) in PLAIN else _value(node) for node in nodes]
+
+
+def unreadable(why: Exception) -> Any:
+    """The error of a slice whose result is none."""
+    from ..protocol.dcp.kvin_types import JsError
+
+    return JsError(f"The worker sent a result that cannot be read: {why}", name="ERESULT")
 
 
 def console_text(message: object) -> str:

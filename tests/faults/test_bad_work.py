@@ -114,6 +114,14 @@ def test_a_slice_that_never_ends(work: str) -> None:
     assert "slice 2" in notices[0].message
 
 
+def test_a_slice_that_never_ends_among_quick_ones() -> None:
+    """Only itself is given up, though the results before it in its run had not been told yet."""
+    outcome = outcomes(range(1, 401), "x => { while (x === 300); return x }")
+
+    assert [number for number, value in enumerate(outcome, 1) if value != number] == [300]
+    assert "ENOPROGRESS" in outcome[299].message
+
+
 def test_a_slice_that_reports_may_take_its_time() -> None:
     """Longer than the progress timeout, with a word now and then."""
     work = f"""x => new Promise(resolve => {{
