@@ -55,23 +55,18 @@ def compute_for(
 def compute_for(*positional: Any, **options: Any) -> Job:
     """Make a job that computes ``work`` once for each input. Nothing is deployed before you wait for it.
 
-    ``compute_for(inputs, work[, arguments])`` with a list, any iterable or generator (read as it is
-    uploaded), a Python
-    ``range`` or a RangeObject; or ``compute_for(start, end[, step], work[, arguments])`` as in
-    JavaScript, where
-    ``end`` is included. ``work`` is the source text of a JavaScript function (or a JsFile, or a path),
-    which is called with
-    an input and then the arguments. Inputs, arguments and results may be whatever KVIN can carry:
-    numbers, text,
-    lists, dicts, bytes, dates, sets, …
+    ``compute_for(inputs, work[, arguments])`` with a list, any iterable or generator (read as it is uploaded), a
+    Python ``range`` or a RangeObject; or ``compute_for(start, end[, step], work[, arguments])`` as in
+    JavaScript, where ``end`` is included. ``work`` is the source text of a JavaScript function (or a JsFile, or
+    a path), which is called with an input and then the arguments. Inputs, arguments and results may be whatever
+    KVIN can carry: numbers, text, lists, dicts, bytes, dates, sets, …
 
-    Options: ``name``, ``description``, ``link``; ``scheduler`` (URL; else $DCP_SCHEDULER_LOCATION, else
-    the config files); ``slice_payment`` (DCC for each slice, or MarketValue(factor)); ``compute_groups``
-    ((join key, join secret) pairs; else the public group); ``worktime`` (name, version range);
-    ``requirements`` (capability bits of the wire); ``use_strict``; ``identity_keystore``,
-    ``payment_keystore``, ``passphrase``; ``errors`` ("raise" or "return" those of slices); ``progress``
-    (True, False, or None for a bar on terminals only); ``keep`` (False: results that were iterated over
-    are not kept, for jobs larger than memory)."""
+    Options: ``name``, ``description``, ``link``; ``scheduler`` (URL; else $DCP_SCHEDULER_LOCATION, else the config
+    files); ``slice_payment`` (DCC for each slice, or MarketValue(factor)); ``compute_groups`` ((join key, join
+    secret) pairs; else the public group); ``worktime`` (name, version range); ``requirements`` (capability bits
+    of the wire); ``use_strict``; ``identity_keystore``, ``payment_keystore``, ``passphrase``; ``errors``
+    ("raise" or "return" those of slices); ``progress`` (True, False, or None for a bar on terminals only);
+    ``keep`` (False: results that were iterated over are not kept, for jobs larger than memory)."""
     inputs, work, arguments = _sorted_out(positional)
     return _job(inputs, work, arguments, **options)
 

@@ -36,8 +36,7 @@ class Job:
     """A job that is, or will be, computed for its inputs. Made by ``compute_for``; picked up again by
     ``attach``.
 
-    One thread or coroutine at a time waits for it, by ``exec()``, ``await job``, or a loop over its
-    results; event
+    One thread or coroutine at a time waits for it, by ``exec()``, ``await job``, or a loop over its results; event
     listeners are called there, so they need no locks and may raise.
     """
 

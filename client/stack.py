@@ -1,9 +1,8 @@
 """A whole stack on this box as child processes: a scheduler and a worker, which brings its own evaluator
 host.
 
-Who needs this: ``dcp up`` and ``dcp localexec``. Everything is started at once: the listening socket is
-opened here
-and inherited by the scheduler, so that whoever connects early waits in its queue and nobody has to poll.
+Who needs this: ``dcp up`` and ``dcp localexec``. Everything is started at once: the listening socket is opened
+here and inherited by the scheduler, so that whoever connects early waits in its queue and nobody has to poll.
 """
 
 import contextlib
@@ -50,9 +49,8 @@ class StackPlan:
 class Stack:
     """The running parts. Use as a context manager, or call ``stop`` in a ``finally``.
 
-    The children live in sessions of their own, so a Ctrl-C on the terminal reaches only this process,
-    which then stops
-    them in order: the worker first, because it still has results to hand in. They end too when this
+    The children live in sessions of their own, so a Ctrl-C on the terminal reaches only this process, which then
+    stops them in order: the worker first, because it still has results to hand in. They end too when this
     process is killed.
     """
 
