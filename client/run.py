@@ -21,8 +21,8 @@ from .spec import JobSpec, submission
 if TYPE_CHECKING:
     from .account import JobSummary
 
-SPOKEN = frozenset(("console", "custom"))  # what work functions say
-QUIET_S = 0.3  # after the last result, events are heard until none has come for so long,
+SPOKEN = frozenset(("console", "custom", "error", "noprogress"))  # what comes from workers, beside results
+QUIET_S = 1.0  # after the last result, these are heard until none has come for so long,
 LINGER_S = 5.0  # but no longer than this
 BULK = 1  # the version of the bulk operations that we speak
 RECHECK_S = 30.0  # silence after which we look whether something was missed
