@@ -15,6 +15,7 @@ import stat
 import sys
 import tempfile
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -217,9 +218,10 @@ def _scrypt(parameters: dict[str, Any], passphrase: str) -> bytes:
         return hashlib.scrypt(
             password, salt=salt, n=n, r=r, p=p, dklen=length, maxmem=MAX_SCRYPT_MEMORY + 2**20
         )
-    from Crypto.Protocol.KDF import scrypt  # the published example has such an n; OpenSSL refuses it
+    from Crypto.Protocol import KDF  # the published example has such an n; OpenSSL refuses it
 
-    return bytes(scrypt(passphrase, salt, length, n, r, p))
+    derive: Callable[..., bytes] = KDF.scrypt  # declared for texts only, though it takes bytes as well
+    return derive(passphrase, salt, length, n, r, p)
 
 
 def _pbkdf2(parameters: dict[str, Any], passphrase: str) -> bytes:
