@@ -220,8 +220,8 @@ def _scrypt(parameters: dict[str, Any], passphrase: str) -> bytes:
         )
     from Crypto.Protocol import KDF  # the published example has such an n; OpenSSL refuses it
 
-    derive: Callable[..., bytes] = KDF.scrypt  # declared for texts only, though it takes bytes as well
-    return derive(passphrase, salt, length, n, r, p)
+    derive: Callable[..., Any] = KDF.scrypt  # declared for texts only, though it takes bytes as well
+    return bytes(derive(passphrase, salt, length, n, r, p))
 
 
 def _pbkdf2(parameters: dict[str, Any], passphrase: str) -> bytes:
