@@ -11,7 +11,7 @@ from pathlib import Path
 from loguru import logger
 
 from ..errors import DcpError
-from ..protocol.dcp.keystore import Keystore, load_keystore
+from ..protocol.dcp.keystore import load_or_create
 from ..protocol.dcp.signature import PrivateKey
 from ..protocol.messages import Addresses, AddressesRequest, Signed, SignRequest, WalletRefused
 from ..protocol.switchboard import Delivery, Switchboard
@@ -37,19 +37,12 @@ def load_or_create_key(folder: Path, key: str, passphrase: str = "") -> PrivateK
     """The key of the keystore file for ``key`` in the folder, which is made if it is not there."""
     path = folder / FILES[key]
     try:
-        if not path.exists():
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            keystore = Keystore.create(key, passphrase)
-            try:
-                keystore.save(path)
-            except DcpError:
-                if not path.exists():
-                    raise
-                return load_keystore(path).unlock(passphrase)  # another program has made it meanwhile
+        keystore, made = load_or_create(path, key, passphrase)
+        if made:
             logger.info("made the {} keystore {} for address {}", key, path, keystore.address)
         elif path.stat().st_mode & 0o077:
             logger.warning("{} holds a private key and others may read it; run: chmod 600 {}", path, path)
-        return load_keystore(path).unlock(passphrase)
+        return keystore.unlock(passphrase)
     except OSError as error:
         raise WalletError(f"cannot use the {key} keystore {path}: {error.strerror or error}") from error
 

@@ -54,17 +54,17 @@ def load_identity(
 
 
 def _unlock(path: Path, label: str, passphrase: str, *, create: bool) -> "PrivateKey":
-    from ..protocol.dcp.keystore import Keystore, KeystoreError, load_keystore
+    from ..protocol.dcp.keystore import KeystoreError, load_keystore, load_or_create
 
-    if create and not path.exists():
-        try:
-            Keystore.create(label, passphrase).save(path)
-        except KeystoreError as error:
-            if not path.exists():  # or else another program was faster, and its keystore is as good as ours
-                raise IdentityError(f"{error}. Name another folder with $DCP_RESOURCE_DIR.") from None
-        except OSError as error:
-            raise IdentityError(
-                f"The keystore {path} cannot be created: {error.strerror}. "
-                "Name another folder with $DCP_RESOURCE_DIR."
-            ) from None
-    return load_keystore(path).unlock(passphrase)
+    if not create or path.exists():
+        return load_keystore(path).unlock(passphrase)
+    try:
+        keystore, _ = load_or_create(path, label, passphrase)
+    except KeystoreError as error:
+        raise IdentityError(f"{error}. Name another folder with $DCP_RESOURCE_DIR.") from None
+    except OSError as error:
+        raise IdentityError(
+            f"The keystore {path} cannot be created: {error.strerror}. "
+            "Name another folder with $DCP_RESOURCE_DIR."
+        ) from None
+    return keystore.unlock(passphrase)

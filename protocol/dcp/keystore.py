@@ -148,6 +148,20 @@ def load_keystore(path: Path) -> Keystore:
     return parse_keystore(text, label=path.stem)
 
 
+def load_or_create(path: Path, label: str, passphrase: str = "") -> tuple[Keystore, bool]:
+    """Read a keystore file, which is made if there is none; and whether it was made now."""
+    made = False
+    if not path.exists():
+        try:
+            Keystore.create(label, passphrase).save(path)
+            made = True
+        except KeystoreError:
+            if not path.exists():
+                raise
+            # another program was faster, and its keystore is as good as ours
+    return load_keystore(path), made
+
+
 def parse_keystore(text: str, label: str = "") -> Keystore:
     """Read the text of a keystore file; ``label`` is for files that have none of their own."""
     try:

@@ -2,12 +2,19 @@
 
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dcp_worker.protocol.dcp.keystore import Keystore, KeystoreError, WrongPassphrase, load_keystore
+from dcp_worker.protocol.dcp.keystore import (
+    Keystore,
+    KeystoreError,
+    WrongPassphrase,
+    load_keystore,
+    load_or_create,
+)
 from dcp_worker.protocol.dcp.signature import PrivateKey
 
 # Both vectors stand in the definition of Web3 Secret Storage; the passphrase is "testpassword".
@@ -163,3 +170,14 @@ def test_old_spelling(tmp_path: Path) -> None:
     content = {"Crypto": SCRYPT["crypto"], "Version": 3, "Address": ADDRESS[2:].upper()}
 
     assert load_keystore(write(tmp_path, content)).address == ADDRESS
+
+
+def test_programs_that_start_together_share_one_keystore(tmp_path: Path) -> None:
+    """Whoever is first makes it, the others take it; nobody's key is lost."""
+    path = tmp_path / "id.keystore"
+    with ThreadPoolExecutor(3) as pool:
+        answers = list(pool.map(lambda _: load_or_create(path, "id"), range(3)))
+
+    assert len({keystore.address for keystore, _ in answers}) == 1
+    assert sorted(made for _, made in answers) == [False, False, True]
+    assert [file.name for file in tmp_path.iterdir()] == ["id.keystore"]
